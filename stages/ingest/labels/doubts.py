@@ -31,6 +31,9 @@ def doubts_about(label: StackHeader, image: StackHeader, geometry: Geometry | No
     if label.start_um and image.start_um and other.spacing_um and _is_shifted(label, image, other.spacing_um):
         places = f"{show(label.start_um)} µm, the image's at {show(image.start_um)} µm (OME-Zarr translation)"
         yield f"the label's first voxel is at {places}; {_TAKEN}"
+    if label.orientation != image.orientation:
+        told = f"{label.orientation}, the image's {image.orientation}"
+        yield f"the label's TIFF Orientation is {told}: one of them may be mirrored; {_TAKEN}"
     if label.slice_numbers and image.slice_numbers and label.slice_numbers != image.slice_numbers:
         named = f"{_numbered(label.slice_numbers)}, the image's {_numbered(image.slice_numbers)}"
         yield f"the files of the label's slices are numbered {named}; they are paired in their order"

@@ -19,7 +19,7 @@ from stages.common.imaging.formats.damage import damaged
 from stages.common.imaging.formats.header import SINGLE, StackHeader
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.tiff.claims import claim_of_pages
-from stages.common.imaging.formats.tiff.header import evidence_in
+from stages.common.imaging.formats.tiff.header import TURNED, evidence_in, orientation_of
 from stages.common.imaging.formats.tiff.pages import choose_series
 from stages.common.imaging.formats.tiff.stack import colour_of, ome_image, open_tiff, refuse_colour
 
@@ -48,7 +48,11 @@ def open_colour(path: Path, channel: Channel) -> Iterator[OpenStack]:
             describe=lambda: StackHeader(
                 axes="ZYX",
                 spacing=evidence_in(tiff, series, ome_image(tiff, series)),
-                remarks=(IN_COLOUR, *((SINGLE,) if len(pages) == 1 else ())),
+                orientation=orientation_of(pages[0]),
+                remarks=(
+                    *(IN_COLOUR, *((SINGLE,) if len(pages) == 1 else ())),
+                    *((TURNED.format(turned),) if (turned := orientation_of(pages[0])) != 1 else ()),
+                ),
             ),
             slices=lambda: (_grey(page, path) for page in pages),
         )

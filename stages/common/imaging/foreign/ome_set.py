@@ -24,6 +24,7 @@ from stages.common.imaging.formats.header import SINGLE, StackHeader
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
 from stages.common.imaging.formats.tiff.axes import Planes
 from stages.common.imaging.formats.tiff.directories import MAX_TEXT_BYTES, check_text
+from stages.common.imaging.formats.tiff.header import INVERTED
 from stages.common.imaging.formats.tiff.ome import OmeImage, elements, parse_xml, read_images, spacing_evidence
 from stages.common.imaging.formats.tiff.stack import TiffStack, open_tiff
 from stages.common.imaging.suffixes import TIFF_SUFFIXES
@@ -71,7 +72,12 @@ def open_ome_set(path: Path, channel: Channel) -> Iterator[OpenStack]:
     whole = [place for place in places if place is not None]
     if len(whole) < len(places):
         raise damaged(path, f"its metadata declare {len(places):,} planes and say where {len(whole):,} of them are")
-    dtype = _check_files(whole, image, path)
+    dtype, is_inverted = _check_files(whole, image, path)
+    remarks = (
+        (True, f"its planes are in {len(found.files)} files"),
+        (is_inverted, INVERTED),
+        (len(places) == 1, SINGLE),
+    )
     yield OpenStack(
         path=path,
         shape_zyx=(len(places), image.sizes["Y"], image.sizes["X"]),
@@ -79,8 +85,9 @@ def open_ome_set(path: Path, channel: Channel) -> Iterator[OpenStack]:
         describe=lambda: StackHeader(
             axes="ZYX",
             spacing=spacing_evidence(image),
+            is_inverted=is_inverted,
             channels=names,
-            remarks=(f"its planes are in {len(found.files)} files", *((SINGLE,) if len(places) == 1 else ())),
+            remarks=tuple(text for is_true, text in remarks if is_true),
         ),
         slices=lambda: _slices(whole, path, dtype),
     )
@@ -107,23 +114,26 @@ def _files_of(places: list[_Place], path: Path) -> Iterator[TiffStack]:
             yield stack
 
 
-def _check_files(places: list[_Place], image: OmeImage, path: Path) -> np.dtype[Any]:
-    """The dtype of all planes. DataError where one is missing, or is unlike the others or the metadata."""
+def _check_files(places: list[_Place], image: OmeImage, path: Path) -> tuple[np.dtype[Any], bool]:
+    """The dtype of all planes, and whether one of them stores white as 0; of boolean ones only the voxels tell that.
+    DataError where one is missing, or is unlike the others or the metadata.
+    """
     numbers: dict[str, list[int]] = {}
     for name, number in places:
         numbers.setdefault(name, []).append(number)
-    found = set()
+    found, inverted = set(), set()
     for name, wanted in numbers.items():
         with _pages(path, name, wanted) as stack:
             refuse_impossible(stack.claim, path.parent / name)
             found.add((stack.shape[1:], np.dtype(stack.series.dtype)))
+            inverted.add(stack.series.dtype.kind != "b" and stack.is_inverted)
     wanted_shape = (image.sizes["Y"], image.sizes["X"])
     if len(found) > 1 or next(iter(found))[0] != wanted_shape:
         told = ", ".join(f"{shape_text(shape)} of {dtype}" for shape, dtype in sorted(found, key=str))
         raise not_a_stack(path, f"the planes of its files differ: {told}; {shape_text(wanted_shape)} is declared")
     dtype = next(iter(found))[1]
     check_dtype(dtype, path)
-    return dtype
+    return dtype, any(inverted)
 
 
 @contextlib.contextmanager

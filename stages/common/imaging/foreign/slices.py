@@ -72,21 +72,24 @@ def _are_one_set(files: Sequence[Path]) -> bool:
 def _open_each(found: Sequence[Path], path: Path, channel: Channel) -> OpenStack:
     """The stack whose slices are the files `found`, in the order of their numbers."""
     files, remarks = ordered(found, path)
-    shape, dtype = _shape_and_type(files[0], channel)
+    shape, dtype, is_inverted = _shape_and_type(files[0], channel)
     for number, file in enumerate(files[1:], 2):
-        if (other := _shape_and_type(file, channel)) != (shape, dtype):
-            told, first = (f"{shape_text(each)} of {kind}" for each, kind in (other, (shape, dtype)))
+        size, kind, stores_white_as_0 = _shape_and_type(file, channel)
+        is_inverted |= stores_white_as_0
+        if (other := (size, kind)) != (shape, dtype):
+            told, first = (f"{shape_text(each)} of {type_}" for each, type_ in (other, (shape, dtype)))
             what = f"its slices differ: {file.name} (slice {number}) is {told}, the first {first}"
             raise not_a_stack(path, what, "save all slices with the same size and type")
     doubtful = frozenset(
         file for file in files if dtype.kind == "b" and not _is_png(file) and is_doubtful(file, channel)
     )
-    is_inverted = _is_mostly_true(doubtful, channel)
+    is_mostly_true = _is_mostly_true(doubtful, channel)
     with _naming(files[0]):
         header = _header(files[0], channel)
-    if doubtful:  # which value is bright depends on all slices, not on each for itself
-        others = tuple(remark for remark in header.remarks if remark != INVERTED)
-        header = replace(header, is_inverted=is_inverted, remarks=(*others, INVERTED) if is_inverted else others)
+    # which value is bright may depend on all slices, and not be the same in each
+    is_inverted = is_mostly_true if doubtful else is_inverted or header.is_inverted
+    others = tuple(remark for remark in header.remarks if remark != INVERTED)
+    header = replace(header, is_inverted=is_inverted, remarks=(*others, INVERTED) if is_inverted else others)
     return OpenStack(
         path=path,
         shape_zyx=(len(files), *shape),
@@ -95,7 +98,7 @@ def _open_each(found: Sequence[Path], path: Path, channel: Channel) -> OpenStack
             header, axes="ZYX", remarks=(*header.remarks, *remarks), slice_numbers=_numbering(files)
         ),
         slices=lambda: (
-            _stored(file, channel) ^ is_inverted if file in doubtful else _read(file, channel) for file in files
+            _stored(file, channel) ^ is_mostly_true if file in doubtful else _read(file, channel) for file in files
         ),
     )
 
@@ -194,21 +197,23 @@ def _is_png(file: Path) -> bool:
     return file.name.lower().endswith(".png")
 
 
-def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.dtype[Any]]:
+def _shape_and_type(file: Path, channel: Channel) -> tuple[tuple[int, int], np.dtype[Any], bool]:
+    """With whether it stores white as 0; of a boolean one only the voxels tell that."""
     with _naming(file):
         if _is_png(file):
-            return png_shape(file, channel), png_dtype(file)
+            return png_shape(file, channel), png_dtype(file), False
         try:
             with open_plain(file, channel) as stack:
                 (depth, y, x), dtype = stack.shape_zyx, stack.dtype
+                is_inverted = dtype.kind != "b" and stack.header.is_inverted
         except ColourError:
             with open_colour(file, channel) as opened:
-                (depth, y, x), dtype = opened.shape_zyx, opened.dtype
+                (depth, y, x), dtype, is_inverted = opened.shape_zyx, opened.dtype, False
         if depth > 1:
             what = f"it holds {depth} slices itself; name the file as the stack"
             remedy = "name the file as the stack, for several a folder for their masks; send the service one at a time"
             raise not_a_stack(file, what, remedy)
-        return (y, x), dtype
+        return (y, x), dtype, is_inverted
 
 
 def _read(file: Path, channel: Channel) -> NDArray[Any]:

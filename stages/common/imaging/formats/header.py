@@ -55,7 +55,8 @@ class StackHeader:
     reading inverts it. `is_reordered`: its array stores other axes first than x, y, z, and reading puts them in order.
     `remarks` are warnings about how the voxels are read. `channels` are the names of all that the file holds.
     `slice_numbers` are the first number and the step in the names of files that are a slice each; None for all else.
-    `start_um` is the place of the first voxel (z, y, x; µm) where OME-Zarr gives one.
+    `start_um` is the place of the first voxel (z, y, x; µm) where OME-Zarr gives one. `orientation` is TIFF's tag of
+    that name, which says where the first row and column are, 1 for the top and the left; it is not followed.
     """
 
     axes: str
@@ -66,6 +67,7 @@ class StackHeader:
     remarks: tuple[str, ...] = ()
     slice_numbers: tuple[int, int] | None = None
     start_um: Spacing | None = None
+    orientation: int = 1
 
 
 def micrometres(unit: str) -> float | None:

@@ -14,6 +14,7 @@ from stages.common.imaging.formats.tiff.stack import TiffStack
 _RESOLUTION_UNITS = {tifffile.RESUNIT.INCH: "inch", tifffile.RESUNIT.CENTIMETER: "cm"}
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _PALETTE = "the file has a palette; its voxels are read as numbers, whatever colours they stand for"
+TURNED = "the file's Orientation is {}, by which some programs flip or turn its slices; they are read as stored"
 INVERTED = "the file stores white as 0 (WhiteIsZero); its values are inverted on reading"
 
 
@@ -21,7 +22,9 @@ def tiff_header(stack: TiffStack) -> StackHeader:
     """Axes, spacing and remarks of `stack`."""
     pyramid = f"the file holds a pyramid; the full resolution is read, not the {stack.smaller} coarser level(s)"
     is_palette = stack.series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE
+    orientation = orientation_of(stack.series.keyframe)
     facts = (
+        (orientation != 1, TURNED.format(orientation)),
         (is_palette, _PALETTE),
         (stack.is_inverted, INVERTED),
         (stack.shape[0] == 1, SINGLE),
@@ -31,6 +34,7 @@ def tiff_header(stack: TiffStack) -> StackHeader:
         axes=stack.planes.axes,
         spacing=evidence_in(stack.tiff, stack.series, stack.ome),
         is_inverted=stack.is_inverted,
+        orientation=orientation,
         channels=stack.planes.channels,
         remarks=tuple(text for is_true, text in facts if is_true),
     )
@@ -134,6 +138,12 @@ def _pixel_size(page: tifffile.TiffPage, axis: str) -> float | None:
 
 def _tag(page: tifffile.TiffPage, name: str) -> Any:
     return page.tags[name].value if name in page.tags else None
+
+
+def orientation_of(page: tifffile.TiffPage) -> int:
+    """1 where the tag is absent or means nothing."""
+    value = _tag(page, "Orientation")
+    return int(value) if isinstance(value, int) and value in range(1, 9) else 1
 
 
 def _text(unit: Any) -> str:

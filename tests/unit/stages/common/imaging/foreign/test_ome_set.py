@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,6 +156,23 @@ def test_which_of_two_values_is_bright_depends_on_the_whole_set(tmp_path: Path, 
                 tiff.write(mask[2 * number + page], description=text_of_page, metadata=None, contiguous=False)
     assert np.array_equal(read_stack(tmp_path / NAMES[0]), mask)
     assert np.array_equal(read_stack(tmp_path), mask)
+
+
+def test_a_file_of_the_set_that_stores_white_as_0_is_said(tmp_path: Path) -> None:
+    """Its planes are inverted on reading, those of the others are not."""
+    stack = np.random.default_rng(0).integers(0, 200, (6, 20, 16)).astype(np.uint8)
+    image = pixels("".join(reference(z, z // 2, z % 2) for z in range(6)))
+    for number, name in enumerate(NAMES):
+        text = f'{OME} UUID="{uuid(number)}">{image}</OME>'.encode()
+        values, photometric = (255 - stack, "miniswhite") if number == 1 else (stack, "minisblack")
+        with tifffile.TiffWriter(tmp_path / name) as tiff:
+            for page in (0, 1):
+                how: Any = {"description": None if page else text, "metadata": None, "contiguous": False}
+                tiff.write(values[2 * number + page], photometric=photometric, **how)
+    assert np.array_equal(read_stack(tmp_path / NAMES[0]), stack)
+    header = read_header(tmp_path / NAMES[0])
+    assert header.is_inverted
+    assert any("WhiteIsZero" in remark for remark in header.remarks)
 
 
 def test_a_set_that_is_not_whole_is_refused_by_the_file(tmp_path: Path) -> None:

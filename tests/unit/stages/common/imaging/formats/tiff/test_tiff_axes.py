@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from stages.common.imaging import reading
 from stages.common.imaging.stacks import read_stack
 from tests.support.stacks.plain import read_header, read_shape, read_slices
 from tests.support.stacks.small import STACK, save_tiff
@@ -86,3 +87,15 @@ def test_levels_in_sub_directories_are_said(tmp_path: Path) -> None:
         writer.write(STACK[:, ::2, ::2], photometric="minisblack", subfiletype=1)
     assert_reads(tmp_path / "a.ome.tif", STACK)
     assert any("pyramid" in remark for remark in read_header(tmp_path / "a.ome.tif").remarks)
+
+
+@pytest.mark.parametrize("how", [{"photometric": "minisblack"}, {"photometric": "rgb"}])
+def test_an_orientation_is_not_followed_and_said(tmp_path: Path, how: dict[str, Any]) -> None:
+    """ITK flips rows that begin at the bottom, tifffile and ImageJ do not."""
+    stack = np.stack([STACK] * 3, -1) if how["photometric"] == "rgb" else STACK
+    for value in (1, 4, 9):
+        file = save_tiff(tmp_path / "a.tif", stack, extratags=[(274, 3, 1, value, False)], **how)
+        np.testing.assert_array_equal(reading.read_stack(file), STACK)
+        header = reading.read_header(file)
+        assert header.orientation == (4 if value == 4 else 1)
+        assert any("Orientation is 4" in remark for remark in header.remarks) == (value == 4)
