@@ -65,7 +65,7 @@ def _fetch(path: str, find: Callable[[], ArtifactRepository], where: str, server
         if not stat.S_ISREG(file.lstat().st_mode):
             raise _unsuitable(where, "it is not a file", None)
         if file.stat().st_size > most_bytes:
-            raise _unsuitable(where, "it is larger than allowed", f"{file.stat().st_size:,}, at most {most_bytes:,}")
+            raise _unsuitable(where, "the file is larger than allowed", f"{file.stat().st_size:,}, at most {most_bytes:,}")
         return file.read_bytes()
 
 
@@ -84,7 +84,7 @@ def _streamed(files: HttpArtifactRepository, path: str, where: str, most_bytes: 
         for part in response.iter_content(_PART_BYTES):
             content += part
             if len(content) > most_bytes:
-                raise _unsuitable(where, "it is larger than allowed", f"it goes on after {most_bytes:,} bytes")
+                raise _unsuitable(where, "the file is larger than allowed", f"it goes on after {most_bytes:,} bytes")
     return bytes(content)
 
 
@@ -94,7 +94,7 @@ def _check_listed(file: FileInfo | None, most_bytes: int, where: str) -> None:
     if file.is_dir:
         raise _unsuitable(where, "it is not a file", None)
     if (file.file_size or 0) > most_bytes:
-        raise _unsuitable(where, "it is larger than allowed", f"{file.file_size:,} bytes, at most {most_bytes:,}")
+        raise _unsuitable(where, "the file is larger than allowed", f"{file.file_size:,} bytes, at most {most_bytes:,}")
 
 
 def _unsuitable(where: str, why: str, value: str | None) -> DataError:

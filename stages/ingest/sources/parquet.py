@@ -25,11 +25,11 @@ from stages.ingest.sources.local import TABLE, LocalFolder
 from stages.ingest.sources.source import Source
 
 SUFFIX = ".parquet"
-# words, so that a strain is no training
+# as a whole word: `strain` does not name the training split
 _SPLIT = re.compile(r"(?<![a-z])(train|test|val|dev|eval)(?:ing|id(?:ation)?|uation)?_?(?:set|data)?(?![a-z])")
 _TRAINING = "train"
 _PNG = ".png"  # a slice: of one alone, the stack is a folder
-# of a file whose name says nothing, by its first bytes
+# the suffix of a file whose name has none, by its first bytes
 _MAGICS = {
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
