@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.common.imaging.formats.header import SpacingEvidence, StackHeader, precise
+from stages.common.imaging.formats.header import SpacingEvidence, StackHeader, micrometres, precise
 from stages.common.imaging.zyx import PartialSpacing, Spacing
 
 MIN_UM = 0.01
@@ -13,6 +13,8 @@ _TOLERANCE = 0.05  # relative: tables round
 _MAX_IN_PLANE_UM = 50.0
 # formats whose programs mean mm where they say nothing
 _MM_BY_HABIT = ("NIfTI", "NRRD", "MetaImage")
+# units that programs write whatever the numbers mean: mm, and NIfTI's metre. Nobody writes nm, cm or inch by habit
+_WRITTEN_BY_HABIT = (1e3, 1e6)
 _OVERRIDE = "a spacing in dataset.csv, or --spacing-um, takes precedence"
 
 
@@ -34,8 +36,8 @@ def is_sane(spacing_um: Spacing) -> bool:
 def spacing_of(header: StackHeader) -> HeaderSpacing:
     """The spacing in µm by the header, with its evidence.
 
-    A unit that makes the spacing absurd is not believed when the bare numbers are sane in µm: MiniVess and many other
-    sets carry µm in headers whose unit field says millimetres or nothing.
+    Millimetres or metres that make the spacing absurd are not believed when the bare numbers are sane in µm: MiniVess
+    and many other sets carry µm in headers whose unit field says millimetres or nothing.
     """
     evidence = header.spacing
     numbers = evidence.numbers_zyx
@@ -59,7 +61,8 @@ def _reading(evidence: SpacingEvidence, numbers: Spacing) -> tuple[Spacing | Non
     if is_sane(declared) and not (is_by_habit and _is_coarse_mm(declared, unit)):
         doubt = f"the header has no unit; its numbers {show(numbers)} are taken as mm; {_OVERRIDE}"
         return _rounded(declared), doubt if unit == "unknown" else ""
-    if len(set(evidence.units_zyx)) == 1 and is_sane(numbers):
+    may_be_wrong = unit == "unknown" or micrometres(unit) in _WRITTEN_BY_HABIT
+    if may_be_wrong and len(set(evidence.units_zyx)) == 1 and is_sane(numbers):
         otherwise = f"not as {'mm' if unit == 'unknown' else unit}, which would be {show(declared)} µm"
         doubt = f"the header's unit is {unit}; its numbers {show(numbers)} are taken as µm, {otherwise}; {_OVERRIDE}"
         return numbers, doubt

@@ -71,6 +71,10 @@ def test_millimetres_of_another_format_are_not_doubted() -> None:
         ((0.0, 1.0, 1.0), "micron", "the header's spacing 0 × 1 × 1 micron is outside 0.01 to 100 µm"),
         ((500.0, 1.0, 1.0), "mm", "500 × 1 × 1 mm is outside"),
         ((-1.0, 1, 1), "mm", "-1 × 1 × 1 mm is outside"),
+        # of an electron microscope, and of a printer's 72 dpi
+        ((5.0, 0.9, 0.9), "nm", "5 × 0.9 × 0.9 nm is outside"),
+        ((5.0, 0.0139, 0.0139), "inch", "5 × 0.0139 × 0.0139 inch is outside"),
+        ((5.0, 0.9, 0.9), "cm", "5 × 0.9 × 0.9 cm is outside"),
     ],
 )
 def test_header_without_a_possible_spacing_gives_a_reason(numbers: Spacing | None, unit: str, says: str) -> None:
