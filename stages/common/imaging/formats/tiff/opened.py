@@ -15,6 +15,7 @@ from stages.common.imaging.formats.damage import checked_shape
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.opened import OpenStack, Regions
 from stages.common.imaging.formats.tiff.header import tiff_header
+from stages.common.imaging.formats.tiff.pages import refuse_unread_planes
 from stages.common.imaging.formats.tiff.stack import TiffStack, find_stack, open_watched
 from stages.common.imaging.zyx import Box
 
@@ -26,6 +27,7 @@ def open_tiff_stack(path: Path, channel: Channel) -> Iterator[OpenStack]:
         stack = find_stack(tiff, path, channel)
         shape = checked_shape(path, stack.shape)
         refuse_logged()
+        refuse_unread_planes(tiff, stack.series, path)
         yield OpenStack(
             path=path,
             shape_zyx=shape,

@@ -1,5 +1,6 @@
 """Which pages of a TIFF are the stack, and whether all that it declares are there."""
 
+import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 
 import tifffile
 
+from stages.common.errors import DataError
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
 from stages.common.imaging.formats.tiff.axes import plane_of
 from stages.common.imaging.formats.tiff.directories import voxel_tags
@@ -37,27 +39,55 @@ def choose_series(tiff: tifffile.TiffFile, path: Path) -> tuple[tifffile.TiffPag
     if others:
         shapes = "; ".join(shape_text(tuple(series.shape)) for series in [largest, *others][:4])
         raise not_a_stack(path, f"it holds {1 + len(others)} stacks ({shapes}), a volume is one")
-    _refuse_lost_slices(largest, [series for series in found if series not in stacks], path)
+    pictures = [series.keyframe for series in found if series not in stacks and series.kind != "ome"]
+    _refuse_lost_slices(largest, pictures, path)
     return largest, sum(len(series.levels) for series in (largest, *levels)) - 1
 
 
-def _refuse_lost_slices(stack: tifffile.TiffPageSeries, others: Sequence[tifffile.TiffPageSeries], path: Path) -> None:
+def _refuse_lost_slices(stack: tifffile.TiffPageSeries, others: Sequence[tifffile.TiffPage], path: Path) -> None:
     """Raise DataError for a page of `others` that is between those of `stack`, or as high or as wide: it may be a slice
     that was saved in another way. A small picture comes first or last, and OME-XML names each image.
     """
     numbers, first = _numbers_of(stack), stack.keyframe
-    for page in (series.keyframe for series in others if series.kind != "ome"):
+    for page in others:
         if not isinstance(page.index, int) or not numbers:
             continue
         is_alike = page.imagelength == first.imagelength or page.imagewidth == first.imagewidth
         if is_alike or min(numbers) < page.index < max(numbers):
             told, other = (f"{shape_text(each.shape)} of {each.dtype}" for each in (page, first))
+            if told == other:
+                raise _left_out(page, path)
             raise not_a_stack(path, f"its planes differ: plane {page.index + 1} is {told}, others {other}")
+
+
+def refuse_unread_planes(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path) -> None:
+    """Raise DataError for a page that is like the slices of `series` and beyond what the metadata declare, as where the
+    count of planes in OME-XML or by ImageJ is an old one. An LSM has thumbnails.
+    """
+    declared = math.prod(series.shape) // max(math.prod(series.keyframe.shape), 1)
+    used = {*sorted(_numbers_of(series))[:declared]}.union(
+        *(_numbers_of(each) for each in tiff.series if each is not series)
+    )
+    unread = [] if tiff.is_lsm else sorted({*range(len(tiff.pages))} - used)
+    for page in _whole_pages(tiff, list(dict.fromkeys([*unread[:1], *unread[-1:]]))):
+        if (page.shape, page.dtype) == (series.keyframe.shape, series.keyframe.dtype):
+            raise _left_out(page, path)
+
+
+def _left_out(page: tifffile.TiffPage, path: Path) -> DataError:
+    told = f"{shape_text(page.shape)} of {page.dtype}"
+    what = f"its metadata leave out plane {int(page.index) + 1}, which is like its slices ({told})"
+    return not_a_stack(path, what, "save the stack again (in Fiji: Save As, Tiff), without other pictures")
 
 
 def _numbers_of(series: tifffile.TiffPageSeries) -> set[int]:
     """The places of its pages among those of the file, of levels in SubIFDs none."""
-    return {page.index for page in series if page is not None and isinstance(page.index, int)}
+    numbers = set()
+    with contextlib.suppress(IndexError):  # it declares more than there are
+        for page in series:
+            if page is not None and isinstance(page.index, int):
+                numbers.add(page.index)
+    return numbers
 
 
 def _series_of(tiff: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:

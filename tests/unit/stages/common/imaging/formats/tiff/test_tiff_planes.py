@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from tests.support.memory import little_memory
 from tests.support.stacks.plain import read_header
@@ -231,3 +232,28 @@ def test_a_slice_of_another_kind_is_not_left_out(
     what = refusal(tmp_path / "a.tif").what
     assert what.startswith("its planes differ: plane ")
     assert told in what
+
+
+@pytest.mark.parametrize("form", ["imagej", "ome"])
+def test_planes_that_the_metadata_leave_out_are_refused(tmp_path: Path, form: str) -> None:
+    """An old count of ImageJ or OME, in a file to which slices were added. A small picture may be left out."""
+    xml = tifffile.TiffFile(save_tiff(tmp_path / "a.ome.tif", FOUR, **OME)).ome_metadata or ""
+    text = (IMAGEJ.format(4) if form == "imagej" else xml).encode()
+
+    def write(*added: NDArray[Any]) -> Path:
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            for z, plane in enumerate([*FOUR, *added]):
+                writer.write(plane, contiguous=False, metadata=None, description=None if z else text)
+        return tmp_path / "a.tif"
+
+    assert "its metadata leave out plane 5, which is like its slices" in refusal(write(*STACK[4:])).what
+    if form == "ome":
+        assert_reads(write(np.zeros((8, 8), np.uint8)), FOUR)
+
+
+def test_a_page_next_to_a_stack_of_tifffile_is_refused(tmp_path: Path) -> None:
+    """It may be a slice or a projection; each call of the writer made a series."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(FOUR, photometric="minisblack")
+        writer.write(STACK[4], photometric="minisblack", contiguous=False)
+    assert "leave out plane 5, which is like its slices (40 × 33 of uint8)" in refusal(tmp_path / "a.tif").what
