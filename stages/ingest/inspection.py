@@ -22,7 +22,7 @@ from stages.ingest.arrival import CONVERTED, RawCopy, fetch_stack
 from stages.ingest.candidates import Candidate
 from stages.ingest.checks import ImageFacts, LabelFacts, check_image, check_label
 from stages.ingest.given_spacing import TABLE, complete, missing_cells
-from stages.ingest.labels.doubts import doubts_about
+from stages.ingest.labels.doubts import doubt_of_order, doubts_about
 from stages.ingest.labels.grid import HABIT, AxisOrder, Rule, compare, must_rewrite, write_in_order
 from stages.ingest.labels.named import Named
 from stages.ingest.labels.values import asked_values
@@ -204,10 +204,13 @@ class _Case:
         if self.inspection.label_geometry == "world":
             geometry = None if is_tiff(label) else self._geometry("label")
             self.warnings += doubts_about(self._header("label"), self._header("image"), geometry)
+            if geometry is not None:
+                is_placed = not is_tiff(self.arrived["image"].file)
+                self._note(doubt_of_order(geometry, self._geometry("image") if is_placed else None))
 
     def _compare(self, label: Path, image: Path) -> None:
         image_geometry, label_geometry = self._geometry("image"), self._geometry("label")
-        if image_geometry.affine is None or label_geometry.affine is None:
+        if image_geometry.affine is None or label_geometry.is_default:
             self._doubt(label)
         agreement = compare(image_geometry, label_geometry, self.inspection.label_geometry)
         if agreement.reason:

@@ -65,7 +65,9 @@ def _fetch(path: str, find: Callable[[], ArtifactRepository], where: str, server
         if not stat.S_ISREG(file.lstat().st_mode):
             raise _unsuitable(where, "it is not a file", None)
         if file.stat().st_size > most_bytes:
-            raise _unsuitable(where, "the file is larger than allowed", f"{file.stat().st_size:,}, at most {most_bytes:,}")
+            raise _unsuitable(
+                where, "the file is larger than allowed", f"{file.stat().st_size:,}, at most {most_bytes:,}"
+            )
         return file.read_bytes()
 
 

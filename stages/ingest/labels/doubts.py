@@ -39,6 +39,18 @@ def doubts_about(label: StackHeader, image: StackHeader, geometry: Geometry | No
         yield f"the files of the label's slices are numbered {named}; they are paired in their order"
 
 
+def doubt_of_order(label: Geometry, image: Geometry | None) -> str:
+    """A remark on a NIfTI label whose header is a program's default, next to an image of another kind: where its first
+    and last axis are of one size, an array that was saved with z first fits, and is turned. "" without such a doubt.
+    """
+    is_mute = label.is_default and not label.has_spacing and len(label.shape) == 3
+    is_alike = image is not None and image.is_default and not image.has_spacing
+    if not is_mute or is_alike or label.shape[0] != label.shape[2]:
+        return ""
+    said = "the label's header is a default (1 × 1 × 1 from the origin); its array is taken as x, y, z"
+    return f"{said}, and would fit as z, y, x as well"
+
+
 def _is_shifted(label: StackHeader, image: StackHeader, spacing_um: Spacing) -> bool:
     """By more than half a voxel: programs differ in whether a coarser level begins at a voxel's edge or its middle."""
     axes = zip(label.start_um or (), image.start_um or (), spacing_um, strict=True)
