@@ -21,10 +21,11 @@ _MAX_FOREGROUND = 0.5  # vessels fill less than half of any tissue
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What is kept of an image after its voxels are released."""
+    """What is kept of an image after its voxels are released, and what is doubtful about these."""
 
     shape_zyx: tuple[int, int, int]
     dtype: str
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,13 @@ def check_image(path: Path) -> ImageFacts:
     image_zyx = read_stack(path)
     _check_dtype(image_zyx)
     _check_finite(image_zyx)
-    low = image_zyx.min()
-    if low == image_zyx.max():
+    low, high = image_zyx.min(), image_zyx.max()
+    if low == high:
         raise _refused(f"every voxel is {low:g}: the image is empty")
-    return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype))
+    is_mask = bool(np.logical_or(image_zyx == low, image_zyx == high).all())
+    doubt = f"the image's voxels are {low:g} and {high:g} alone, as those of a label; is it one?"
+    warnings = (doubt,) if is_mask else ()
+    return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype), warnings=warnings)
 
 
 def check_label(

@@ -110,6 +110,7 @@ class _Case:
     def judge(self) -> Verdict:
         image = self._fetch("image")
         image_facts = self._image_facts(image)
+        self.warnings += image_facts.warnings if image_facts else ()
         label = self._fetch("label")
         if image and image_facts and label:
             self._align(label, image)

@@ -25,6 +25,14 @@ def test_grey_values_of_every_common_dtype_pass(tmp_path: Path, dtype: str) -> N
     facts = check_image(_save(tmp_path, image_zyx(1).astype(dtype)))
     assert facts.shape_zyx == SHAPE_ZYX
     assert facts.dtype == dtype
+    assert not facts.warnings
+
+
+@pytest.mark.parametrize(("low", "high", "dtype"), [(0, 255, "uint8"), (0, 1, "bool"), (-1, 0, "int8")])
+def test_an_image_of_two_values_is_doubtful(tmp_path: Path, low: int, high: int, dtype: str) -> None:
+    """A label in its place would be trained on without a word."""
+    facts = check_image(_save(tmp_path, np.where(label_zyx() > 0, high, low).astype(dtype)))
+    assert facts.warnings == (f"the image's voxels are {low} and {high} alone, as those of a label; is it one?",)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
