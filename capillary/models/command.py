@@ -36,7 +36,7 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
 def convert(
     references: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME[/VERSION|@ALIAS]]…", help="Models to convert.", show_default=False),
+        typer.Argument(metavar="NAME[/VERSION|@ALIAS]", help="Models to convert.", show_default=False),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Convert every version of every model.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Unpickle without asking.")] = False,
@@ -73,6 +73,11 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Make the previous champion of a model its champion again."""
+    if "@" in name or "/" in name:
+        raise typer.BadParameter(
+            f"{name} names one version. Give its model, {name.replace('/', '@').partition('@')[0]}; "
+            "or choose a version with capillary promote."
+        )
     _decide("rollback", name, reason, as_json=as_json)
 
 

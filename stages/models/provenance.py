@@ -5,7 +5,6 @@ import math
 import re
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import ValidationError
 
-from stages.common.errors import CapillaryError, DataError
+from stages.common.errors import CapillaryError, DataError, UsageError
 from stages.common.program.messages import get_logger
 from stages.common.provenance.record import FOLDER, MOST_BYTES, RECORD
 from stages.common.registered import tags
-from stages.common.registered.aliases import aliases_of
-from stages.common.registered.refusals import explained
+from stages.common.registered.references import named_version
+from stages.common.registered.versions import list_versions, nothing
 from stages.common.requests.reproduction import EVALUATION, MOST_CELLS, Fetched, FetchedCell, write_fetched
 from stages.common.text import json_value
 from stages.common.tracking.names import START
@@ -53,36 +52,22 @@ def fetch_provenance(reference: str, folder: Path, server: Server) -> None:
 def find_one(reference: str, server: Server) -> ModelVersion:
     """The one version that `reference` names, a training as itself; of a bare name the newest.
 
-    Raises DataError if the registry has none, ServiceError if it refuses the login.
+    Raises CapillaryError (usage) for another form, DataError if the registry has none, ServiceError if it refuses the
+    login.
     """
     form = _REFERENCE.fullmatch(reference)
     if form is None:
-        raise _unknown(reference)
-    name, alias, number = form["name"], form["alias"], form["version"]
-    try:
-        if number:
-            return server.call("find a model version", partial(server.client.get_model_version, name, number))
-        found = aliases_of(name, server).get(alias) if alias else _newest(name, server)
-    except RefusedError as error:
-        raise explained(error, server, _unknown(reference)) from error
-    if found is None:
-        raise _unknown(reference)
-    return found
-
-
-def _newest(name: str, server: Server) -> ModelVersion | None:
-    ask = partial(server.client.search_model_versions, f"name = '{name}'")
-    found = server.call("list model versions", ask)
-    named = (one for one in found if one.name == name)  # MySQL compares names without their case
-    return max(named, key=lambda one: int(one.version), default=None)
-
-
-def _unknown(reference: str) -> DataError:
-    return DataError(
-        f"the registry has no model {reference}",
-        remedy="write it like capillary-dice_ce/3 or capillary-default@champion (capillary models lists trainings)",
-        value=reference,
-    )
+        raise UsageError(
+            "this is not the name of a model",
+            remedy="write it like capillary-dice_ce/3 or capillary-default@champion",
+            value=reference,
+        )
+    if form["alias"] or form["version"]:
+        return named_version(reference, server)
+    versions = list_versions(reference, server)
+    if not versions:
+        raise nothing(reference, server)
+    return versions[-1]
 
 
 def _described(version: ModelVersion, server: Server) -> tuple[Fetched, list[ModelVersion]]:

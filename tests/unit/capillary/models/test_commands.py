@@ -68,6 +68,14 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.parametrize("name", ["capillary-default/1", "capillary-default@champion"])
+def test_a_rollback_takes_a_model_and_no_version(name: str) -> None:
+    """A version that is there was said not to be."""
+    result = CliRunner().invoke(app, ["rollback", name, "--reason", "x"])
+    assert result.exit_code == 2
+    assert "capillary promote" in result.output
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
     """What was asked; the answers are made up."""

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import RestException
 
-from stages.common.errors import CapillaryError, DataError, ServiceError
+from stages.common.errors import CapillaryError, ServiceError
 from stages.common.provenance.record import FOLDER, MOST_BYTES, PARAMS, RECORD, record_bytes
 from stages.common.requests.reproduction import EVALUATION, read_fetched
 from stages.common.tracking.registry import CARD_TAG, WEIGHTS_TAG
@@ -167,10 +167,19 @@ def test_a_training_of_another_form_is_refused(registry: Registry, tmp_path: Pat
         fetch_provenance(f"{TRAINING}/{number}", tmp_path / "f", registry.server)
 
 
-@pytest.mark.parametrize("reference", ["capillary-none", "x' OR name LIKE '%", f"{NAME}/999", f"{NAME}@none"])
-def test_an_unknown_model_is_refused(registry: Registry, tmp_path: Path, reference: str) -> None:
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("capillary-none", "has no model capillary-none"),
+        ("x' OR name LIKE '%", "not the name of a model"),
+        (f"{NAME}/999", "has no version 999"),
+        (f"{NAME}@none", "has no alias none"),
+    ],
+)
+def test_an_unknown_model_is_refused(registry: Registry, tmp_path: Path, reference: str, words: str) -> None:
     """Also a name that would change the question."""
-    with pytest.raises(DataError, match="no model"):
+    registry.network(0, FILES)
+    with pytest.raises(CapillaryError, match=words):
         fetch_provenance(reference, tmp_path / "f", registry.server)
 
 

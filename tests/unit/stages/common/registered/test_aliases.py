@@ -112,7 +112,20 @@ def test_a_refused_login_is_not_a_missing_model(refusal: dict[str, str], referen
     assert "MLFLOW_TRACKING_PASSWORD" in caught.value.remedy
 
 
-@pytest.mark.parametrize("reference", [f"{NAME}@candidate", f"{NAME}/9", "capillary-none", "capillary-none@champion"])
+@pytest.mark.parametrize(
+    ("reference", "words"), [(f"{NAME}@chmapion", "no alias chmapion"), (f"{NAME}/9", "no version 9")]
+)
+def test_a_mistyped_version_or_alias_is_told_from_a_mistyped_name(reference: str, words: str) -> None:
+    """And the model's versions and aliases are there to choose from."""
+    made = registry()
+    made.set_registered_model_alias(NAME, "champion", "2")
+    with pytest.raises(DataError, match=f"{NAME} has {words}") as caught:
+        named_versions(reference, made.server)
+    assert caught.value.remedy.startswith("it has versions 1, 2, 3 and the alias champion")
+    assert caught.value.value == reference
+
+
+@pytest.mark.parametrize("reference", ["capillary-none", "capillary-none/1", "capillary-none@champion"])
 def test_what_is_not_there_is_named(reference: str) -> None:
     """With the command that lists what is there."""
     made = registry()
