@@ -19,6 +19,7 @@ from stages.common.imaging.foreign.raw_voxels import (
 from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.damage import GREY_VALUES, damaged, not_a_stack
 from stages.common.imaging.formats.geometry import Geometry
+from stages.common.imaging.formats.header import micrometres
 from stages.common.imaging.formats.opened import OpenStack
 
 _TYPES = {
@@ -117,7 +118,7 @@ def _geometry(fields: Mapping[str, str], sizes: tuple[int, ...]) -> Geometry:
     steps = _numbers(fields, ("ElementSpacing", "ElementSize"), count) or [1.0] * count
     if not fields.keys() & {*_PLACE, *_TURNS}:
         x, y, z = (abs(step) for step in [*steps, 1.0][:3])
-        return nowhere(sizes, (x, y, z), source="ElementSpacing", unit="unknown")
+        return nowhere(sizes, (x, y, z), source="ElementSpacing", unit=_unit(fields))
     origin = _numbers(fields, _PLACE, count) or [0.0] * count
     turns = _numbers(fields, _TURNS, count * count)
     if count == 2:
@@ -125,4 +126,11 @@ def _geometry(fields: Mapping[str, str], sizes: tuple[int, ...]) -> Geometry:
     # each row of the text is the direction of one axis of the array; further axes are of 1
     axes = np.eye(3) if turns is None else np.array(turns[: count**2]).reshape(count, count)[:3, :3].T
     directions = _LPS_TO_RAS @ axes @ np.diag(np.array(steps[:3]))
-    return world(sizes, directions, _LPS_TO_RAS @ np.array(origin[:3]), source="TransformMatrix", unit="unknown")
+    return world(sizes, directions, _LPS_TO_RAS @ np.array(origin[:3]), source="TransformMatrix", unit=_unit(fields))
+
+
+def _unit(fields: Mapping[str, str]) -> str:
+    """By MetaIO's own field, which ITK does not write; by NIfTI's names where it has one."""
+    unit = fields.get("DistanceUnits", "")
+    scale = micrometres(unit)
+    return {1.0: "micron", 1e3: "mm", 1e6: "meter"}.get(scale, unit) if scale else "unknown"

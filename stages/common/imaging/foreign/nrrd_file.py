@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.common.imaging.foreign.axis_names import letters_of
 from stages.common.imaging.foreign.links import detached_file
 from stages.common.imaging.foreign.raw_voxels import (
     FLAT,
@@ -63,10 +64,11 @@ def open_nrrd(path: Path, channel: Channel) -> Iterator[OpenStack]:
 
 
 def _without_spacing(header: Mapping[str, Any], space: tuple[int, ...]) -> list[str]:
-    """The axes whose spacing is written as unknown (NaN), where another one is known."""
+    """The axes whose spacing is missing, or written as unknown (NaN): a unit alone does not make it 1."""
     spacings = np.atleast_1d(header.get("spacings", []))
     known = [axis < len(spacings) and bool(np.isfinite(float(spacings[axis]))) for axis in space]
-    return [name for name, is_known in zip("xyz", known, strict=True) if not is_known] if any(known) else []
+    axes_zyx = _by_labels(header, space)
+    return ["zyx"[axes_zyx.index(place)] for place, is_known in enumerate(known) if not is_known]
 
 
 def nrrd_data_file(path: Path) -> str | None:
@@ -85,7 +87,7 @@ def _header(path: Path) -> tuple[Mapping[str, Any], int]:
     found = _END.search(head)
     if found is None and len(head) == MAX_HEAD_BYTES:
         raise damaged(path, f"its header does not end within {MAX_HEAD_BYTES:,} bytes")
-    lines = head[: found.start() if found else len(head)].decode("utf-8", "replace").splitlines()
+    lines = _text(head[: found.start() if found else len(head)]).splitlines()
     if not lines or not lines[0].startswith("NRRD"):
         raise damaged(path, "it is not an NRRD file")
     if any(_LIST.match(line) for line in lines):  # file names follow, not fields
@@ -95,6 +97,14 @@ def _header(path: Path) -> tuple[Mapping[str, Any], int]:
     except nrrd.NRRDError as error:
         raise damaged(path, " ".join(str(error).split())[:160]) from error
     return header, found.end() if found else len(head)
+
+
+def _text(head: bytes) -> str:
+    """UTF-8, else Latin-1, in which programs on Windows write µ."""
+    try:
+        return head.decode("utf-8")
+    except UnicodeDecodeError:
+        return head.decode("latin-1")
 
 
 def _directions(header: Mapping[str, Any], count: int) -> NDArray[np.float64] | None:
@@ -206,7 +216,12 @@ def _geometry(header: Mapping[str, Any], sizes: tuple[int, ...], space: tuple[in
     if rows is None or len(space) != 3:
         spacings = [abs(float(size)) for size in np.atleast_1d(header.get("spacings", [np.nan] * len(sizes)))]
         steps = tuple(spacings[axis] if np.isfinite(spacings[axis]) else 1.0 for axis in space)
-        return nowhere(grid, steps, source="spacings", unit=_unit(header.get("units"), space))
+        unit = _unit(header.get("units"), space)
+        if unit == "unknown":
+            unit = _unit(header.get("space units"), (0, 1, 2))  # which belong to directions
+        axes_zyx = _by_labels(header, space)
+        source = "spacings" if axes_zyx == (2, 1, 0) else "labels"
+        return nowhere(grid, steps, source=source, unit=unit, axes_zyx=axes_zyx)
     signs = np.diag([float(sign) for sign in _signs(str(header.get("space", "")))])
     if "space origin" in header:
         origin = np.nan_to_num(np.asarray(header["space origin"], np.float64))
@@ -214,6 +229,17 @@ def _geometry(header: Mapping[str, Any], sizes: tuple[int, ...], space: tuple[in
     if unit == "unknown":
         unit = _unit(header.get("units"), space)  # which belong to spacings, and are written here all the same
     return world(grid, signs @ rows[list(space)].T, signs @ origin, source="space directions", unit=unit)
+
+
+def _by_labels(header: Mapping[str, Any], space: tuple[int, ...]) -> tuple[int, int, int]:
+    """Which of the axes in space are z, y and x: as the field `labels` calls them, else in the order of the format."""
+    labels = [str(label) for label in header.get("labels", ())]
+    letters = letters_of([labels[axis] for axis in space]) if space and max(space) < len(labels) else ""
+    return (
+        (letters.index("z"), letters.index("y"), letters.index("x"))
+        if sorted(letters) == ["x", "y", "z"]
+        else (2, 1, 0)
+    )
 
 
 def _signs(space: str) -> tuple[int, ...]:

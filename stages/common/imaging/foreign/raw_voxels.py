@@ -153,9 +153,19 @@ def world(
     return Geometry(shape=sizes, affine=affine, source=source, pixdim=steps, unit=unit)
 
 
-def nowhere(sizes: tuple[int, ...], steps: tuple[float, ...], *, source: str, unit: str) -> Geometry:
-    """The geometry of an array of which nothing is known but its `steps` along its axes, in `unit`."""
-    return Geometry(shape=sizes, affine=None, source=source, pixdim=tuple(map(precise, steps)), unit=unit)
+def nowhere(
+    sizes: tuple[int, ...],
+    steps: tuple[float, ...],
+    *,
+    source: str,
+    unit: str,
+    axes_zyx: tuple[int, int, int] = (2, 1, 0),
+) -> Geometry:
+    """The geometry of an array of which nothing is known but its `steps` along its axes, in `unit`, and which of them
+    are z, y and x.
+    """
+    pixdim = tuple(map(precise, steps))
+    return Geometry(shape=sizes, affine=None, source=source, pixdim=pixdim, unit=unit, named_axes_zyx=axes_zyx)
 
 
 def evidence_of(geometry: Geometry, field: str) -> SpacingEvidence:

@@ -21,7 +21,8 @@ class Geometry:
     """A grid in the world. `shape` is that of the array in the file, without axes of 1 beyond the third.
 
     `affine` maps array indices to the world in `unit`; None if the header has none, or one of no use. `source` is
-    "sform" or "qform". `pixdim` is the header's other field for the spacing.
+    "sform" or "qform". `pixdim` is the header's other field for the spacing. `named_axes_zyx` are z, y and x of an
+    array without an affine, where its axes have names.
     """
 
     shape: tuple[int, ...]
@@ -29,6 +30,7 @@ class Geometry:
     source: str
     pixdim: tuple[float, ...]
     unit: str
+    named_axes_zyx: tuple[int, int, int] = (2, 1, 0)
 
     @property
     def array_axes_zyx(self) -> tuple[int, ...]:
@@ -36,7 +38,7 @@ class Geometry:
         if len(self.shape) != 3:
             return tuple(range(len(self.shape)))[::-1]
         if self.affine is None:
-            return 2, 1, 0
+            return self.named_axes_zyx
         nearest = _orientations.io_orientation(self.affine)[:, 0]
         z, y, x = (int(np.flatnonzero(nearest == axis)[0]) for axis in (2, 1, 0))
         return z, y, x

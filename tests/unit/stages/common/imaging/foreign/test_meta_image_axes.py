@@ -1,4 +1,4 @@
-"""Which axis of a MetaImage is which, where it has more axes than a stack."""
+"""Which axis of a MetaImage is which, where it has more axes than a stack, and in which unit its spacing is."""
 
 from pathlib import Path
 
@@ -30,3 +30,19 @@ def test_an_axis_of_1_leaves_the_directions_of_the_others(
     file.write_bytes(head.encode() + VOXELS.tobytes(order="F"))
     np.testing.assert_array_equal(read_stack(file), VOXELS)
     assert spacing_of(read_header(file)).spacing_um == (5.0, 0.9, 1.1)
+
+
+@pytest.mark.parametrize("place", ["", "Offset = 0 0 0\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"])
+@pytest.mark.parametrize(
+    ("unit", "spacing_um"), [("um", (0.1, 0.05, 0.05)), ("mm", (100.0, 50.0, 50.0)), ("px", (100.0, 50.0, 50.0))]
+)
+def test_the_unit_of_distances_counts(
+    tmp_path: Path, place: str, unit: str, spacing_um: tuple[float, float, float]
+) -> None:
+    """A field of MetaIO that ITK leaves out. Without a unit of length the numbers are in mm, which is said."""
+    head = f"NDims = 3\nBinaryData = True\nDimSize = 5 6 4\nElementSpacing = 0.05 0.05 0.1\n{place}"
+    head += f"DistanceUnits = {unit}\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    (tmp_path / "a.mha").write_bytes(head.encode() + VOXELS.tobytes())
+    told = spacing_of(read_header(tmp_path / "a.mha"))
+    assert told.spacing_um == spacing_um
+    assert bool(told.warnings) is (unit == "px")

@@ -53,6 +53,39 @@ def test_units_next_to_directions_count_where_the_space_has_none(tmp_path: Path,
     assert not told.warnings
 
 
+@pytest.mark.parametrize("fields", [(), ("axis mins: 0 0 0", "axis maxs: 4.5 5.4 20")])
+def test_a_unit_without_spacings_is_no_spacing(tmp_path: Path, fields: tuple[str, ...]) -> None:
+    """Of 1 µm: nothing says so."""
+    told = spacing_of(read_header(_nrrd(tmp_path / "a.nrrd", 'units: "um" "um" "um"', *fields)))
+    assert told.spacing_um is None
+    assert told.reason.endswith("none along x, y, z")
+
+
+@pytest.mark.parametrize("unit", ["µm", "μm"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("field", ["units", "space units"])
+def test_a_unit_is_read_in_either_field_and_encoding(tmp_path: Path, field: str, encoding: str, unit: str) -> None:
+    """`space units` belongs to directions. Programs on Windows write µ as Latin-1, which has no Greek μ."""
+    if encoding == "latin-1" and unit == "μm":
+        return
+    file = _nrrd(tmp_path / "a.nrrd", "spacings: 0.05 0.05 0.1", f'{field}: "{unit}" "{unit}" "{unit}"')
+    file.write_bytes(file.read_bytes().replace(unit.encode(), unit.encode(encoding)))
+    told = spacing_of(read_header(file))
+    assert (told.spacing_um, told.warnings) == ((0.1, 0.05, 0.05), ())
+
+
+def test_labels_of_the_axes_count(tmp_path: Path) -> None:
+    """Of an array that was saved with z first, without directions: z was read as x."""
+    labels = ('labels: "z" "y" "x"', "spacings: 5 0.9 1.1", 'units: "um" "um" "um"')
+    file = _nrrd(tmp_path / "a.nrrd", *labels)
+    assert np.array_equal(read_stack(file), VOXELS.T)
+    header = read_header(file)
+    assert spacing_of(header).spacing_um == (5.0, 0.9, 1.1)
+    assert any("stored as z, y, x" in remark for remark in header.remarks)
+    other = _nrrd(tmp_path / "b.nrrd", 'labels: "a" "y" "x"', *labels[1:])
+    assert np.array_equal(read_stack(other), VOXELS)
+
+
 @pytest.mark.parametrize(("endian", "order"), [(("endian: big",), ">"), (("endian: little",), "<"), ((), None)])
 def test_the_order_of_bytes_is_not_guessed(tmp_path: Path, endian: tuple[str, ...], order: str | None) -> None:
     """Of a header by hand, next to a raw file of a microscope: 1 would be 256."""
