@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping
 
 from capillary.lifetimes.bounded import LIMIT_S
+from stages.common.errors import CapillaryError
 from stages.common.preflight.check import Check, missed, passed
 from stages.common.preflight.checks.http_requests import Reply, ask, mlflow_login
 from stages.common.preflight.checks.mlflow_server import EXPERIMENT_QUESTION, LOGIN
 from stages.common.preflight.checks.service import REFUSED, Answer
+from stages.common.tracking.address import EMBEDDED, VARIABLE, StoreKind, read_address
 
 NAME = "token"
 _WANTED = "known to the server and allowed to write"
@@ -18,9 +20,9 @@ _NEW = "create a new one on the server and put it into .env (MLFLOW_TRACKING_PAS
 
 
 def check_token(answer: Answer | None, variables: Mapping[str, str], now_s: float | None = None) -> Check:
-    """`answer` is what the tracking server said to preflight's questions; None if there is no server."""
+    """`answer` is what the tracking server said to preflight's questions; None if no server was asked."""
     if answer is None:
-        return passed(NAME, "not needed: runs are kept on this machine", _WANTED)
+        return passed(NAME, _without_server(variables), _WANTED)
     if answer.status is None:
         return passed(NAME, "not tried: the server does not answer", _WANTED)
     ended = expired_on(variables.get("MLFLOW_TRACKING_TOKEN", ""), time.time() if now_s is None else now_s)
@@ -34,6 +36,16 @@ def check_token(answer: Answer | None, variables: Mapping[str, str], now_s: floa
         return missed(NAME, "it is valid, but not allowed to write", _WANTED, answer.remedy, critical=True)
     words = "accepted" if answer.had_credentials else "not asked for"
     return passed(NAME, words, _WANTED, critical=True)
+
+
+def _without_server(variables: Mapping[str, str]) -> str:
+    try:
+        is_embedded = read_address(variables.get(VARIABLE, EMBEDDED)).kind is StoreKind.EMBEDDED
+    except CapillaryError:  # the check of the registry names it
+        is_embedded = False
+    if is_embedded:
+        return "not needed: runs are kept on this machine"
+    return f"not tried: {VARIABLE} is not the address of an HTTP server"
 
 
 def expired_on(token: str, now_s: float) -> str | None:

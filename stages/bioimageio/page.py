@@ -19,7 +19,7 @@ def page(card: ModelCard) -> str:
         f"# Blood vessels in 3D: loss {card.loss}, fold {card.fold}",
         "",
         "The network gives the probability of vessel for each voxel of a stack (z, y, x), at its own resolution.",
-        f"It was trained on patches of {patch} voxels for {card.epochs} epochs.",
+        f"It was trained on patches of {patch} voxels for {card.epochs} epoch{'s' * (card.epochs != 1)}.",
         "",
         "## Preparation",
         "",

@@ -18,7 +18,7 @@ def check_clock(answers: Iterable[Answer], params: ClockParams, now_s: float | N
         return missed("clock", f"the year is {year}", threshold, _SET_IT, critical=params.critical)
     skews = {answer.service.place: answer.ahead_s for answer in answers if answer.ahead_s is not None}
     if not skews:
-        return passed("clock", f"{year}; no server to compare with", critical=params.critical)
+        return passed("clock", f"the year is {year}; no server to compare with", critical=params.critical)
     place, ahead_s = max(skews.items(), key=lambda item: abs(item[1]))
     threshold = f"within {params.max_skew_s:g} s"
     if abs(ahead_s) > params.max_skew_s:

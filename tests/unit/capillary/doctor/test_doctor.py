@@ -74,6 +74,13 @@ def test_a_token_that_says_nothing_of_its_end_is_not_judged_by_it() -> None:
     assert check_token(None, LOGIN).status is Status.PASS
 
 
+@pytest.mark.parametrize("uri", ["htp://h:5000", "postgresql://h/runs"])
+def test_a_token_that_was_not_tried_is_not_called_needless(uri: str) -> None:
+    """Runs are kept on this machine only under an embedded store; the registry's check names a wrong address."""
+    assert "not needed" in check_token(None, {}).value
+    assert "not tried: MLFLOW_TRACKING_URI" in check_token(None, {"MLFLOW_TRACKING_URI": uri}).value
+
+
 def test_a_clock_that_is_off_is_told_by_the_server(tmp_path: Path) -> None:
     """By its Date header: the reading is preflight's."""
     date = email.utils.formatdate(time.time() + 3600, usegmt=True)

@@ -31,6 +31,15 @@ def groups_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
     return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
 
 
+def test_a_mistyped_experiment_is_named_before_it_is_submitted() -> None:
+    """It would end in the cluster, after pods and images; a cluster that stays runs no experiment."""
+    missing = Path("configs/experiments/defalt.yaml")
+    with pytest.raises(CapillaryError, match="no such experiment file") as raised:
+        render(REPOSITORY, Kind.JOB, missing)
+    assert "configs/experiments/default.yaml" in raised.value.remedy
+    assert "RayCluster" in render(REPOSITORY, Kind.CLUSTER, missing)
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_an_object_is_right_by_the_schema(kind: Kind) -> None:
     """Strictly, KubeRay's for its own fields and Kubernetes' for pods."""
