@@ -9,6 +9,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from stages.common.errors import CapillaryError, DataError
+from stages.common.imaging.formats.content import other_content
 
 GREY_STACK = "save one channel of one time point as a stack of grey slices"
 GREY_VALUES = "save them as 8-bit or 16-bit grey values"
@@ -37,7 +38,9 @@ class TooLargeError(CapillaryError, MemoryError):
 
 
 def damaged(path: Path, reason: str) -> DataError:
-    """The error that `path` cannot be read whole."""
+    """The error that `path` cannot be read whole, or is of another format than its name says."""
+    if (other := other_content(path)) is not None:
+        return DataError(other.what, remedy=other.remedy, file=path)
     return DataError(f"the file is damaged or cut: {reason}", remedy=REPLACE, file=path)
 
 

@@ -180,7 +180,7 @@ BAD_STACKS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "link to itself": (_loop_of_links, ("v2: image images/v2.tif: it is a link to v2.tif",)),
     "link outside the source": (_link_out, ("v2.tif: it is a link to ../../elsewhere.tif, which leads out",)),
     "cut TIFF": (_cut_tiff, ("v2: image images/v2.tif: the file is damaged or cut",)),
-    "no TIFF": (_text_tiff, ("v2: image images/v2.tif: the file is damaged or cut: not a TIFF file",)),
+    "no TIFF": (_text_tiff, ("v2: image images/v2.tif: it is a web page",)),
     "zero bytes": (_zero_bytes, ("v2: image images/v2.tif: the file is empty (0 bytes)",)),
     "cut NIfTI": (_cut_nifti, ("v2: image images/v2.nii.gz: the file is damaged or cut",)),
     "NIfTI with wrong magic": (_wrong_magic_nifti, ("v2: image images/v2.nii.gz: the file is damaged or cut",)),
