@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.claims import DEFLATE, PLAIN, Claim, Packing, refuse_impossible
 from stages.common.imaging.formats.damage import damaged, not_a_stack, shape_text
-from stages.common.imaging.formats.geometry import Geometry
+from stages.common.imaging.formats.geometry import Geometry, doubt_of_order
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader, precise
 from stages.common.imaging.formats.inflate import PIECE, Decoder, Inflated, Packed, ZlibDecoder
 from stages.common.imaging.formats.opened import OpenStack, check_dtype
@@ -109,6 +109,7 @@ def open_raw(voxels: RawVoxels, geometry: Geometry, evidence: SpacingEvidence, c
     named = ", ".join("zyx"[axes_zyx.index(axis)] for axis in range(3))
     stored = (f"by its {geometry.source} its array is stored as {named}, not as x, y, z, and is read accordingly",)
     single = (SINGLE,) if z == 1 else ()
+    doubt = doubt_of_order(evidence.numbers_zyx[::-1]) if evidence.numbers_zyx and not is_reordered else ""
     return OpenStack(
         path=voxels.header,
         shape_zyx=(z, y, x),
@@ -118,7 +119,7 @@ def open_raw(voxels: RawVoxels, geometry: Geometry, evidence: SpacingEvidence, c
             spacing=evidence,
             is_reordered=is_reordered,
             channels=("",) * voxels.channels,
-            remarks=(stored if is_reordered else ()) + single,
+            remarks=(*(stored if is_reordered else ()), *((doubt,) if doubt else ()), *single),
         ),
         slices=lambda: _slices(voxels, number, axes_zyx),
         at_once=voxels.channels if axes_zyx[0] == 2 else 2 * z * voxels.channels,

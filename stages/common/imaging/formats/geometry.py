@@ -13,6 +13,7 @@ from stages.common.imaging.formats.header import micrometres, precise
 
 _orientations: Any = nibabel.orientations  # its functions carry no types
 _MM = 1e3  # µm
+_ALIKE = 0.02  # relative: steps that are the same but for rounding
 _NIFTI_UNITS = ("unknown", "micron", "mm", "meter")
 
 
@@ -128,6 +129,15 @@ def contradiction_of(image: Any, geometry: Geometry) -> str:
     sform, other = map(_axes_text, (geometry.affine, qform))
     said = f"the header's sform says that the array's axes are {sform}, its qform {other}"
     return f"{said}; the sform is used" if sform != other else ""
+
+
+def doubt_of_order(steps_xyz: tuple[float, ...]) -> str:
+    """A remark on an array in the order x, y, z whose x alone is coarser than the others, as z is in most stacks."""
+    x, y, z = steps_xyz
+    if x <= y * (1 + _ALIKE) or abs(y - z) > _ALIKE * y:
+        return ""
+    said = f"its first axis has steps of {x:g}, the others of {y:g}"
+    return f"{said}: it is taken as x, but an array that was saved as z, y, x looks the same"
 
 
 def _spans_room(affine: NDArray[Any]) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stages.common.imaging.formats.channels import Channel, channel_number
 from stages.common.imaging.formats.claims import DEFLATE, FLOAT, PLAIN, Claim, refuse_impossible, refuse_large
 from stages.common.imaging.formats.damage import checked_shape, shape_text
-from stages.common.imaging.formats.geometry import Geometry, contradiction_of, geometry_of
+from stages.common.imaging.formats.geometry import Geometry, contradiction_of, doubt_of_order, geometry_of
 from stages.common.imaging.formats.header import SINGLE, SpacingEvidence, StackHeader
 from stages.common.imaging.formats.nifti.head import Head, check_whole, read_head
 from stages.common.imaging.formats.opened import OpenStack
@@ -85,11 +85,14 @@ class Nifti:
             remarks.append(
                 f"by its {geometry.source} its array is stored as {named}, not as x, y, z, and is read accordingly"
             )
+        spacing = _evidence(geometry)
+        if spacing.numbers_zyx and not is_reordered and (doubt := doubt_of_order(spacing.numbers_zyx[::-1])):
+            remarks.append(doubt)
         if contradiction := contradiction_of(self.image, geometry):
             remarks.append(contradiction)
         if self.shape_zyx[0] == 1:
             remarks.append(SINGLE)
-        return StackHeader(axes="ZYX", spacing=_evidence(geometry), is_reordered=is_reordered, remarks=tuple(remarks))
+        return StackHeader(axes="ZYX", spacing=spacing, is_reordered=is_reordered, remarks=tuple(remarks))
 
     @property
     def _is_unscaled(self) -> bool:

@@ -256,3 +256,16 @@ def test_defaults_are_known_as_such() -> None:
     shifted[2, 3] = 1
     assert not _geometry(shifted).is_default
     assert not _geometry(np.diag([1.0, 1, 2, 1])).is_default
+
+
+@pytest.mark.parametrize(
+    ("steps_xyz", "is_doubtful"),
+    [((5.0, 0.9, 0.9), True), ((0.9, 0.9, 5.0), False), ((0.9, 0.9, 0.9), False), ((5.0, 0.9, 1.1), False)],
+)
+def test_an_array_whose_x_alone_is_coarse_is_doubtful(
+    tmp_path: Path, steps_xyz: tuple[float, ...], is_doubtful: bool
+) -> None:
+    """nibabel's user saves an array with z first, and the spacing in its order: the stack is turned."""
+    file = save(tmp_path / "a.nii", STACK.T, np.diag([*steps_xyz, 1.0]), "micron")
+    said = [remark for remark in read_header(file).remarks if "was saved as z, y, x looks the same" in remark]
+    assert bool(said) is is_doubtful
