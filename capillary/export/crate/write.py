@@ -31,6 +31,12 @@ def write_crate(request: CrateRequest, root: Path) -> None:
             file=request.folder,
             remedy="name a new one, or remove it",
         )
+    if request.folder.resolve().is_relative_to(root.resolve()):
+        raise UsageError(
+            "a crate inside the project is taken by DVC for a second pipeline, because it holds a dvc.yaml",
+            file=request.folder,
+            remedy=f"name a folder outside of the project, such as ../{request.folder.name}",
+        )
     facts = read_facts(root)
     request.folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{request.folder.name}.", dir=request.folder.parent))

@@ -117,6 +117,15 @@ def test_the_validator_takes_it(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_a_crate_is_not_written_into_its_project(root: Path) -> None:
+    """DVC would read its dvc.yaml as another pipeline of the project, all of whose deps are missing."""
+    for folder in (root / "crate", root / "reports" / "crate"):
+        with pytest.raises(CapillaryError, match="second pipeline") as raised:
+            write_crate(CrateRequest(folder=folder), root)
+        assert "../crate" in raised.value.remedy
+        assert not folder.exists()
+
+
 def test_a_crate_is_written_whole_or_not_at_all(root: Path, tmp_path: Path) -> None:
     """A folder that exists is left alone, and so is everything where nothing has run."""
     (tmp_path / "crate").mkdir()
