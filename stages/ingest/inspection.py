@@ -114,7 +114,8 @@ class _Case:
         label = self._fetch("label")
         if image and image_facts and label:
             self._align(label, image)
-        label_facts = self._label_facts(label, image_facts)
+        # an image that is given as its own label is refused for that, not for its grey values
+        label_facts = None if self._path("label") == self._path("image") else self._label_facts(label, image_facts)
         spacing_um, source = self._spacing() if image and image_facts else (None, None)
         checksums = self._checksums(image, label)
         facts = VolumeFacts(

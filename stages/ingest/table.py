@@ -1,6 +1,7 @@
 """dataset.csv: one row per stack. The table as a whole is refused at once, a wrong row becomes its volume's reason."""
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,12 @@ def _group_notes(candidates: Sequence[Candidate]) -> list[str]:
         if each[1:]
     ]
     counts = Counter(candidate.group for candidate in candidates if candidate.group.casefold() in _MISSING)
+    alone = {candidate.id for candidate in candidates if candidate.group == candidate.id}
+    shared = {candidate.group for candidate in candidates if candidate.group != candidate.id} & alone
+    notes += [
+        f"the volume {name!r} is in the group of its own name, with others; rename the group if that is wrong"
+        for name in sorted(shared)
+    ]
     return notes + [
         f"{count} rows are one group, {name!r}; leave their cells empty if they have none"
         for name, count in counts.items()
@@ -133,7 +140,7 @@ def _group_notes(candidates: Sequence[Candidate]) -> list[str]:
 def _alike(group: str) -> str:
     """Equal for names that a person may take for one."""
     whole = re.fullmatch(r"0*([0-9]+)(\.0*)?", group)
-    return whole[1] if whole else group.casefold()
+    return whole[1] if whole else unicodedata.normalize("NFKC", group).casefold()
 
 
 def _entry(row: Row, tree: Tree) -> _Entry:

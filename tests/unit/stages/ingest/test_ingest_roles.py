@@ -42,6 +42,23 @@ def test_a_copy_under_another_name_is_found_by_its_content(tmp_path: Path, copie
     assert volumes[2]["reasons"] == [f"{kind} {reason}: it has the same content as v1's {former}"]
 
 
+def test_an_image_that_is_its_own_label_is_named_as_that(tmp_path: Path) -> None:
+    """Not for its grey values, which no setting would make a label of."""
+    source = make_source(tmp_path / "source")
+    write_table(source, [row("v1", label="images/v1.tif"), row("v2")])
+    ingest(_params(source), raw=tmp_path / "raw")
+    volumes = json.loads((tmp_path / "raw" / "validation.json").read_text())["volumes"]
+    assert [volume["reasons"] for volume in volumes] == [["image and label are the same file"], []]
+
+
+@pytest.mark.parametrize(("groups", "is_said"), [(("b", ""), True), (("b", "c"), False), (("", ""), False)])
+def test_a_group_with_the_id_of_another_volume_is_said(tmp_path: Path, groups: tuple[str, str], is_said: bool) -> None:
+    """A volume without a group has its id for one, by which it would join the others without a word."""
+    rows = [row(name, group=group) for name, group in zip("ab", groups, strict=True)]
+    notes = read_table(write_table(tmp_path, rows), "source/dataset.csv", lambda folder: []).notes
+    assert any("the volume 'b' is in the group of its own name" in note for note in notes) is is_said
+
+
 def test_arrays_of_one_file_are_not_one_file(tmp_path: Path) -> None:
     """An HDF5 file may hold images and labels."""
     rows = [row("a", image="s.h5:/raw/a", label="s.h5:/seg/a"), row("b", image="s.h5:/raw/b", label="s.h5:/seg/b")]
