@@ -81,7 +81,12 @@ def _left_out(page: tifffile.TiffPage, path: Path) -> DataError:
 
 
 def _numbers_of(series: tifffile.TiffPageSeries) -> set[int]:
-    """The places of its pages among those of the file, of levels in SubIFDs none."""
+    """The places of its pages among those of the file, of levels in SubIFDs none. Pages in one piece follow each other:
+    to parse them takes half a millisecond each.
+    """
+    first = series.keyframe.index
+    if series.dataoffset is not None:
+        return set(range(first, first + len(series))) if isinstance(first, int) else set()
     numbers = set()
     with contextlib.suppress(IndexError):  # it declares more than there are
         for page in series:
