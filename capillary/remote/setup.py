@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from capillary.remote.asking import Person, Request, complete
+from capillary.remote.asking import TOKEN, Person, Request, complete
 from capillary.remote.kinds import refuse_missing_package
 from capillary.remote.plans import RemotePlan, plan_remote
 from capillary.remote.trial import place_of, prove
@@ -13,8 +13,8 @@ from capillary.remote.writing import PUBLIC, write_remote
 from capillary.settings import read_settings
 from stages.common.errors import ServiceError, UsageError
 from stages.common.preflight.checks.mlflow_server import ask_mlflow
+from stages.common.preflight.checks.service import REFUSED, Service
 from stages.common.preflight.checks.service import Kind as ServiceKind
-from stages.common.preflight.checks.service import Service
 from stages.common.program.messages import get_logger
 from stages.common.tracking.address import VARIABLE
 
@@ -91,7 +91,6 @@ def _prove_mlflow(plan: RemotePlan, variables: Mapping[str, str]) -> None:
     service = Service(kind=ServiceKind.MLFLOW, url=plan.variables[VARIABLE])
     answer = ask_mlflow(service, told, _MLFLOW_TIMEOUT_S)
     if answer.fault:
-        raise ServiceError(
-            f"MLflow at {service.url} {answer.fault}",
-            remedy=answer.remedy or "check the user name and the token, or give --no-mlflow",
-        )
+        is_login = answer.status in REFUSED or not answer.remedy  # preflight's remedy is to write .env, as this does
+        remedy = f"check --user and the token ({TOKEN}), or give --no-mlflow" if is_login else answer.remedy
+        raise ServiceError(f"MLflow at {service.url} {answer.fault}", remedy=remedy)

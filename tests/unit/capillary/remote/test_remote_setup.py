@@ -201,11 +201,13 @@ def test_a_remote_that_does_not_work_changes_nothing(project: Path, monkeypatch:
     with pytest.raises(ServiceError, match="nothing was written"):
         set_up_remote(Request(kind=Kind.FOLDER, url="/proc/none/store"), project, NOBODY)
     monkeypatch.setattr(setup, "prove", lambda _name, _config: None)
-    monkeypatch.setattr(setup, "ask_mlflow", lambda service, *_: Answer(service=service, fault="refuses this login"))
+    refused = {"fault": "refuses this login", "status": 401, "remedy": "write .env"}
+    monkeypatch.setattr(setup, "ask_mlflow", lambda service, *_: Answer(service=service, **refused))
     monkeypatch.setenv("DAGSHUB_USER_TOKEN", "dhp_1")
     with pytest.raises(ServiceError, match="refuses this login") as raised:
         set_up_remote(Request(kind=Kind.DAGSHUB, url=HUB, mlflow=True), project, NOBODY)
     assert "dhp_1" not in raised.value.report()
+    assert "--user" in raised.value.remedy, ".env is what the command is about to write"
     assert files_of(project) == before
     monkeypatch.setattr(setup, "ask_mlflow", lambda service, *_: Answer(service=service, fault=""))
     set_up_remote(Request(kind=Kind.DAGSHUB, url=HUB, mlflow=True), project, NOBODY)
