@@ -25,9 +25,10 @@ import yaml
 
 from benchmarks.plain_monai import PlainLoop, set_up
 from benchmarks.training import REPOSITORY, prepared
-from stages.common.imaging.volumes import Volume, read_splits
+from stages.common.imaging.volumes import Volume
 from stages.common.inference import predict_probability
 from stages.common.networks.catalogue import build_network
+from stages.common.splits import read_splits
 from stages.evaluate.measure import measure
 from stages.train.cell import Cell, plan_cell
 from stages.train.loop.schedule import plan_schedule

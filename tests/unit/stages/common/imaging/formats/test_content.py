@@ -21,7 +21,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
         (PNG, "it is a PNG, not a"),
         (b"\xff\xd8\xff\xe0" + bytes(400), "it is a JPEG, not a"),
         (bytes(128) + b"DICM" + bytes(400), "it is a DICOM file, not a"),
-        (gzip.compress(PNG), "it is a gzip file with a PNG in it, not a"),
+        (gzip.compress(PNG, mtime=0), "it is a gzip file with a PNG in it, not a"),
         (LFS, r"it is a pointer of Git LFS, not the file itself \(get the file: git lfs pull\)"),
         (b"/annex/objects/MD5E-s1--0.tif\n", "it is a pointer of git-annex, not the file itself"),
         (b"<!DOCTYPE html><html>404</html>", "it is a web page"),
