@@ -33,14 +33,8 @@ class Kind(StrEnum):
 def render(root: Path, kind: Kind, experiment: Path) -> str:
     """The YAML of `kind`; a job runs the file `experiment`.
 
-    Raises ParamsError when no stage of cells is a task, or a job's experiment is not in the project `root`.
+    Raises CapillaryError when no stage of cells is a task, or a job's experiment is not in the project `root`.
     """
-    if kind is Kind.JOB and not (root / experiment).is_file():
-        raise ParamsError(
-            "there is no such experiment file",
-            file=experiment,
-            remedy="correct --config: a file of the project, such as configs/experiments/default.yaml",
-        )
     config = read_config(root)
     profile = config.profile_of(CELLS)
     if profile is None:

@@ -47,6 +47,7 @@ def _host_side() -> list[Path]:
         "held_out",  # preflight asks whether enough are left
         "metrics",
         "params",
+        "splits",
         "stage_main",
         "stored",
     )

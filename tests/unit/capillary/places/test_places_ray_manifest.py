@@ -31,10 +31,11 @@ def groups_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
     return [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
 
 
-def test_a_mistyped_experiment_is_named_before_it_is_submitted() -> None:
+@pytest.mark.parametrize("file", ["configs/experiments/defualt.yaml", "../params.yaml", "/etc/hostname"])
+def test_an_experiment_that_the_pod_lacks_is_named_before_it_is_submitted(file: str) -> None:
     """It would end in the cluster, after pods and images; a cluster that stays runs no experiment."""
-    missing = Path("configs/experiments/defalt.yaml")
-    with pytest.raises(CapillaryError, match="no such experiment file") as raised:
+    missing = Path(file)
+    with pytest.raises(CapillaryError, match="no such experiment file in the project") as raised:
         render(REPOSITORY, Kind.JOB, missing)
     assert "configs/experiments/default.yaml" in raised.value.remedy
     assert "RayCluster" in render(REPOSITORY, Kind.CLUSTER, missing)
@@ -161,10 +162,3 @@ def test_a_pod_has_no_daemon_for_containers(tmp_path: Path) -> None:
     (tmp_path / "configs" / "ray.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(CapillaryError, match="a pod has no daemon for `runtime: docker`"):
         rendered(Kind.CLUSTER, tmp_path)
-
-
-@pytest.mark.parametrize("file", ["configs/experiments/defualt.yaml", "../params.yaml", "/etc/hostname"])
-def test_a_job_names_an_experiment_that_its_pod_has(file: str) -> None:
-    """The pod would find the mistake after it got its nodes."""
-    with pytest.raises(CapillaryError, match="no such experiment file in the project"):
-        render(REPOSITORY, Kind.JOB, Path(file))

@@ -211,10 +211,18 @@ def test_references_lead_to_cards(project: PredictionProject, reference: str, fo
     assert [network.card for network in find_by_reference(reference, server_of(project))] == expected
 
 
-@pytest.mark.parametrize("reference", ["capillary-cbdice@fold-9", "capillary-cbdice/9", "nobody", "nobody@fold-0"])
-def test_a_reference_to_nothing_is_refused(project: PredictionProject, reference: str) -> None:
-    """With its text, or the name of which there is no model at all, and exit code 4."""
-    with pytest.raises(DataError, match=reference.replace("nobody@fold-0", "nobody")):
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("capillary-cbdice@fold-9", "capillary-cbdice has no alias fold-9"),
+        ("capillary-cbdice/9", "capillary-cbdice has no version 9"),
+        ("nobody", "nobody"),
+        ("nobody@fold-0", "nobody"),
+    ],
+)
+def test_a_reference_to_nothing_is_refused(project: PredictionProject, reference: str, says: str) -> None:
+    """With what is not there, alias, version or model, and exit code 4."""
+    with pytest.raises(DataError, match=says):
         find_by_reference(reference, server_of(project))
 
 
