@@ -83,9 +83,9 @@ def test_linked_source_as_the_launcher_lays_it(box: ServedSandbox, shelf: Path) 
     assert_landed(box, shelf / "stacks", tiffs(NAMES))
 
 
-@pytest.mark.parametrize("name", ["stacks.zip", "stacks.tar.gz", "stacks/dataset.csv", "stacks.zip?token=secret"])
+@pytest.mark.parametrize("name", ["stacks.zip", "stacks.tar.gz", "stacks/dataset.csv", "stacks.zip?part=secret"])
 def test_web_server(box: ServedSandbox, shelf: Path, web: str, name: str) -> None:
-    """An archive or a table at a URL; a token in the URL is used and never shown or written."""
+    """An archive or a table at a URL; a query is used and never shown or written: a key may hide in it."""
     output = box.succeed(f"{web}/{name}")
     assert_landed(box, shelf / "stacks", tiffs(NAMES))
     report = json.loads((box.raw / "validation.json").read_text())
