@@ -31,7 +31,7 @@ LOADED = (
     "stages/common/machine",
     *(
         f"stages/common/{name}.py"
-        for name in ("atomic", "cell_name", "runtime", "imaging/__init__", "imaging/suffixes", "imaging/zyx")
+        for name in ("atomic", "cell_name", "runtime", "splits", "imaging/__init__", "imaging/suffixes", "imaging/zyx")
     ),
     *(f"stages/common/dataset/{name}.py" for name in ("__init__", "hub")),
     *(f"stages/common/tracking/{name}.py" for name in ("__init__", "address", "names")),
