@@ -75,38 +75,29 @@ def check_interval(value: object, info: ValidationInfo) -> object:
 
 
 def check_lineage(value: object, info: ValidationInfo) -> object:
-    """file:PATH, or a server's URL."""
-    if not isinstance(value, str):
-        return value
-    if value == OFF:
-        return None
-    if not re.fullmatch(r"file:\S.*|https?://\S+", value):
-        name = variable_in(info)
-        refuse(name, "is neither a file nor a server", value, "file:lineage.jsonl or http://host:5000, or unset it")
-    return value
+    """file:PATH, a server's URL, or off."""
+    remedy = "file:lineage.jsonl or http://host:5000, or unset it"
+    return _formed(value, info, r"file:\S.*|https?://\S+", "is neither a file nor a server", remedy)
 
 
 def check_shared_cache(value: object, info: ValidationInfo) -> object:
-    """The name of a remote in .dvc/config, or `default`."""
-    if not isinstance(value, str):
-        return value
-    if value == OFF:
-        return None
-    if not re.fullmatch(r"[\w.-]+", value):
-        remedy = "the name of one of DVC's remotes (`dvc remote list`), default or off"
-        refuse(variable_in(info), "is not the name of a remote", value, remedy)
-    return value
+    """The name of a remote in .dvc/config, `default` or off."""
+    remedy = "the name of one of DVC's remotes (`dvc remote list`), default or off"
+    return _formed(value, info, r"[\w.-]+", "is not the name of a remote", remedy)
 
 
 def check_pushgateway(value: object, info: ValidationInfo) -> object:
-    """A Pushgateway's URL."""
-    if not isinstance(value, str):
-        return value
+    """A Pushgateway's URL, or off."""
+    remedy = "http://localhost:9091 or the like, without a login, or unset it"
+    return _formed(value, info, r"https?://[^\s@]+", "is not a Pushgateway's URL", remedy)
+
+
+def _formed(value: object, info: ValidationInfo, form: str, what: str, remedy: str) -> object:
+    """`value` if the whole of it has the `form`; None for off."""
     if value == OFF:
         return None
-    if not re.fullmatch(r"https?://[^\s@]+", value):
-        remedy = "http://localhost:9091 or the like, without a login, or unset it"
-        refuse(variable_in(info), "is not a Pushgateway's URL", value, remedy)
+    if isinstance(value, str) and not re.fullmatch(form, value):
+        refuse(variable_in(info), what, value, remedy)
     return value
 
 

@@ -58,8 +58,8 @@ def percent(share: float) -> str:
 def without_login(text: str) -> str:
     """`text` without the user:password@ part of any URL in it, and without the signatures and tokens of its query.
 
-    The last @ ends the former, as requests takes it. A password may hold a slash: what follows user: and is no port
-    is one.
+    The login ends at the last @, as requests reads it. A password may contain a slash: unless a port follows
+    `user:`, it is a password.
     """
     return _QUERY_LOGIN.sub(r"\1…", _LOGIN.sub("://", text)) if "://" in text else text
 

@@ -60,7 +60,7 @@ def _refuse_unknown_file(root: Path, experiment: Path) -> None:
     """The pod has a copy of the project and nothing else of this machine."""
     if experiment.is_absolute() or ".." in experiment.parts or not (root / experiment).is_file():
         raise UsageError(
-            "there is no such experiment file in the project",
+            "the project has no such experiment file",
             value=experiment,
             remedy="name one by its path in the project, such as configs/experiments/default.yaml",
         )

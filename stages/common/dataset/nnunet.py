@@ -46,7 +46,7 @@ def ignored_among(labels: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def background_among(labels: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """The values of voxels that are no vessel."""
+    """The values that mean background."""
     return tuple(value for name, values in labels.items() if name.casefold() == _BACKGROUND for value in values)
 
 

@@ -86,7 +86,7 @@ def _streamed(files: HttpArtifactRepository, path: str, where: str, most_bytes: 
         for part in response.iter_content(_PART_BYTES):
             content += part
             if len(content) > most_bytes:
-                raise _unsuitable(where, "the file is larger than allowed", f"it goes on after {most_bytes:,} bytes")
+                raise _unsuitable(where, "the file is larger than allowed", f"more than {most_bytes:,} bytes")
     return bytes(content)
 
 

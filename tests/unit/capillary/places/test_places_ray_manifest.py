@@ -35,7 +35,7 @@ def groups_of(tree: dict[str, Any]) -> list[dict[str, Any]]:
 def test_an_experiment_that_the_pod_lacks_is_named_before_it_is_submitted(file: str) -> None:
     """It would end in the cluster, after pods and images; a cluster that stays runs no experiment."""
     missing = Path(file)
-    with pytest.raises(CapillaryError, match="no such experiment file in the project") as raised:
+    with pytest.raises(CapillaryError, match="the project has no such experiment file") as raised:
         render(REPOSITORY, Kind.JOB, missing)
     assert "configs/experiments/default.yaml" in raised.value.remedy
     assert "RayCluster" in render(REPOSITORY, Kind.CLUSTER, missing)

@@ -218,7 +218,7 @@ def test_a_remote_that_does_not_work_changes_nothing(project: Path, monkeypatch:
 
 
 class BotocoreLikeError(Exception):
-    """Botocore's errors are no OSError either."""
+    """Botocore raises errors of its own, not OSError."""
 
 
 class Store:
