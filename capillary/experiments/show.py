@@ -7,7 +7,7 @@ from rich.table import Table
 from capillary.dvc.forecast import StageForecast
 from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.config import ExperimentConfig
-from stages.common.program.console import console, plain, print_answer
+from stages.common.program.console import plain, print_answer, print_table
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -20,7 +20,7 @@ def show_plan(config: ExperimentConfig, plan: Sequence[StageForecast], slots: Se
         table.add_column(name, no_wrap=name != "why")
     for stage in plan:
         table.add_row(plain(stage.address), "[cyan]run[/]" if stage.runs else "skip", plain(stage.why))
-    console.print(table)
+    print_table(table)
     running = sum(stage.runs for stage in plan)
     print_answer(
         f"{running} of {len(plan)} stages would run; cells side by side on: {', '.join(slot.name for slot in slots)}"

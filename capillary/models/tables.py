@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from stages.common.metrics import METRICS
-from stages.common.program.console import console, plain, print_answer
+from stages.common.program.console import plain, print_answer, print_table
 
 NARROW = ("version", "metric", "mean", "difference")  # a number is not broken
 HISTORY = ("when", "what", "from", "to", "who", "why")
@@ -122,7 +122,7 @@ def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
         table.add_column(column, no_wrap=column in NARROW)
     for row in rows:
         table.add_row(*(plain(cell) for cell in row))
-    console.print(table)
+    print_table(table)
 
 
 def _title(metric: str | None) -> str:

@@ -20,7 +20,7 @@ from capillary.project_folder import require_project
 from capillary.settings import PlaceName
 from stages.common.epoch_line import EpochLine, parse_epoch
 from stages.common.errors import CapillaryError, DamagedError, UsageError
-from stages.common.program.console import answer_is_for_program, console, plain, print_answer
+from stages.common.program.console import answer_is_for_program, console, plain, print_answer, print_table
 from stages.common.program.messages import get_logger, message_of
 from stages.common.runtime import ORDER_FILE, read_order
 
@@ -67,7 +67,7 @@ def show_jobs(repository: Path, *, as_json: bool) -> None:
         waited = NONE if facts.waited_s is None else f"{facts.waited_s:.0f} s"
         row = (facts.cell, facts.job or NONE, facts.state, facts.node or NONE, epoch, waited, facts.retries)
         table.add_row(*map(plain, row))
-    console.print(table)
+    print_table(table)
 
 
 def folders(repository: Path) -> list[Path]:

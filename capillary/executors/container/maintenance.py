@@ -20,7 +20,7 @@ from capillary.publishing.leftovers import remove_resume_folders, remove_torn
 from capillary.settings import ExecutorName, Settings, read_settings
 from capillary.yaml_file import read_yaml
 from stages.common.errors import ServiceError, UsageError
-from stages.common.program.console import console, plain, print_answer
+from stages.common.program.console import plain, print_answer, print_table
 from stages.common.program.messages import get_logger
 
 log = get_logger(__name__)
@@ -40,7 +40,7 @@ def show_siblings(repository: Path) -> None:
     for each in sorted(found, key=lambda sibling: sibling.address):
         cells = (each.address, each.name, each.status, each.image, "gone" if each.id in lost else "runs")
         table.add_row(*map(plain, cells))
-    console.print(table)
+    print_table(table)
 
 
 def build_images(repository: Path, stages: Sequence[str], stop: Stop) -> None:

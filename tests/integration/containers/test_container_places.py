@@ -199,10 +199,11 @@ def test_ps_and_clean_see_this_project_alone(make_toy: MakeToy) -> None:
         },
         {},
     ):
-        run = client().containers.run(image, ["sleep", "60"], labels=label, detach=True, auto_remove=True, init=True)
-        started.append(run)
+        words, options = ["sleep", "60"], {"labels": label, "auto_remove": True, "init": True}
+        name = f"{toy.root.parent.name}-one-of-a-long-name-{len(started)}"
+        started.append(client().containers.run(image, words, name=name, detach=True, **options))
     try:
-        shown = toy.run("capillary", "ps", COLUMNS="200").stdout
+        shown = toy.run("capillary", "ps", COLUMNS="").stdout
         assert started[0].name in shown
         assert "gone" in shown
         assert started[1].name not in shown
@@ -213,7 +214,7 @@ def test_ps_and_clean_see_this_project_alone(make_toy: MakeToy) -> None:
         names = {container.name for container in client().containers.list(all=True)}
         assert started[0].name not in names
         assert {started[1].name, started[2].name} <= names
-        assert "no stage of this project" in toy.run("capillary", "ps").stdout
+        assert "no stage of this project" in toy.run("capillary", "ps", COLUMNS="").stdout
     finally:
         for container in client().containers.list(all=True, filters={"id": [each.id for each in started]}):
             container.remove(force=True)

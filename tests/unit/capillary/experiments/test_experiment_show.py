@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from capillary.dvc.forecast import StageForecast
-from capillary.experiments import show
 from capillary.experiments.cells import Outcome, Slot
 from capillary.experiments.config import ExperimentConfig
 from capillary.experiments.sections import ExperimentHead, Sections
@@ -16,11 +14,8 @@ CONFIG = ExperimentConfig(sections=Sections(experiment=ExperimentHead(name="v"))
 SLOTS = [Slot(name=name, environment={}) for name in ("GPU 0", "GPU 1")]
 
 
-def test_the_plan_names_each_stage_with_what_becomes_of_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_plan_names_each_stage_with_what_becomes_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     """Run or skip and why, in the words of the forecast; then how many run, and where."""
-    monkeypatch.setattr(show, "console", Console(width=120))
     plan = [
         StageForecast(address="ingest", runs=False, why="nothing changed"),
         StageForecast(address="train@a-0", runs=True, why="changed deps: x[0]"),
