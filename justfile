@@ -5,7 +5,7 @@ set shell := ["sh", "-eu", "-c"]
 # where a machine's default is to keep no compiled Python, each of some thousand processes would compile it again
 unexport PYTHONDONTWRITEBYTECODE
 
-# tests in as many processes as there are cores; each takes up to 2 GB. A process that dies ends the run: no test may do that
+# tests/support/schedule.py says how many processes; each takes up to 2 GB. A process that dies ends the run: no test may do that
 on_all_cores := "--numprocesses logical --maxprocesses 4 --dist loadfile --max-worker-restart 0"
 
 [private]

@@ -11,7 +11,7 @@ import pytest
 
 from stages.common.program.console import console
 from stages.common.program.messages import print_messages
-from tests.support.schedule import RECORD_OPTION, Schedule
+from tests.support.schedule import RECORD_OPTION, Schedule, process_count
 
 # projects that tests make have none of this repository's settings: DVC would report home from each command in them
 os.environ["DVC_NO_ANALYTICS"] = "1"
@@ -47,6 +47,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The order of files."""
     config.pluginmanager.register(Schedule(config), "capillary-schedule")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `--numprocesses logical` means."""
+    return process_count(config)
 
 
 def pytest_runtest_teardown() -> None:
