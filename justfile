@@ -70,11 +70,15 @@ notebook *ARGS: (setup "notebooks")
     @jupyter lab notebooks {{ARGS}}
 
 # set up and run every test: static checks, unit, integration, e2e
-test: test-fast test-integration test-e2e
+test: checks test-integration test-e2e
 
-# what to run while writing code: static checks and unit tests
+# static checks and every unit test
 [parallel]
-test-fast: lint test-unit
+checks: lint test-unit
+
+# what to run while writing code: static checks and the unit tests, without the files that take longest
+[parallel]
+test-fast: lint (test-unit "--quick")
 
 # kills and rounds for hours, by hand; one of each kind is in `test`
 test-chaos *ARGS: setup-dev

@@ -11,7 +11,7 @@ import pytest
 
 from stages.common.program.console import console
 from stages.common.program.messages import print_messages
-from tests.support.schedule import RECORD_OPTION, Schedule, process_count
+from tests.support.schedule import QUICK_OPTION, RECORD_OPTION, Schedule, process_count
 
 # projects that tests make have none of this repository's settings: DVC would report home from each command in them
 os.environ["DVC_NO_ANALYTICS"] = "1"
@@ -40,8 +40,9 @@ logging.getLogger().addHandler(_Formatted())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """One option of our own."""
+    """Our own options."""
     parser.addoption(RECORD_OPTION, action="store_true", help="note in tests/seconds.json what each file took")
+    parser.addoption(QUICK_OPTION, action="store_true", help="leave out files that take long by tests/seconds.json")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,7 +13,9 @@ from xdist.scheduler import LoadFileScheduling
 
 SECONDS_FILE = Path(__file__).parents[1] / "seconds.json"
 RECORD_OPTION = "--record-seconds"
+QUICK_OPTION = "--quick"
 LEAST_S = 1.0  # shorter ones are not kept
+LONG_S = 3.0  # --quick leaves out files that take as long
 COMPUTING = "unit"  # the folder of tests that hardly wait
 
 
@@ -21,6 +23,7 @@ class Schedule:
     """A pytest plugin: orders files by what they took when it was last recorded, and records it again on request."""
 
     def __init__(self, config: pytest.Config) -> None:
+        self._config = config
         self._records = bool(config.getoption(RECORD_OPTION)) and not hasattr(config, "workerinput")
         self._recorded: dict[str, float] = json.loads(SECONDS_FILE.read_text())
         self._taken: dict[str, float] = defaultdict(float)
@@ -30,6 +33,10 @@ class Schedule:
 
         The order within a file stays.
         """
+        if self._config.getoption(QUICK_OPTION):
+            long = {item for item in items if self._recorded.get(_file_of(item.nodeid), 0.0) >= LONG_S}
+            self._config.hook.pytest_deselected(items=list(long))
+            items[:] = [item for item in items if item not in long]
         items.sort(key=lambda item: (_waits(item), -self._recorded.get(_file_of(item.nodeid), 0.0)))
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: object) -> LoadFileScheduling:
