@@ -17,7 +17,7 @@ from stages.common.dataset.table import TABLE
 from stages.common.errors import DataError, MachineError, UsageError
 from stages.common.imaging.spacing import MAX_UM, MIN_UM, is_sane
 from stages.common.program.messages import get_logger
-from stages.common.text import visible
+from stages.common.text import counted, visible
 
 log = get_logger(__name__)
 
@@ -86,7 +86,7 @@ def _read(folder: Path) -> Any:
 def _ask(count: int) -> tuple[float, float, float] | None:
     """The spacing of `count` images without one, by the person at the terminal; None for an empty answer."""
     text = typer.prompt(
-        f"{count} images have no spacing in their headers. Z,Y,X in µm (Enter: leave it empty)",
+        f"{counted(count, 'image')} without a spacing in the header. Z,Y,X in µm (Enter: leave it empty)",
         default="",
         show_default=False,
     )
@@ -121,7 +121,7 @@ def _report(draft: Any, target: Path, *, is_written: bool) -> None:
             tell(f"fill in {column} for {_first(lacking)}, or take the row out")
     if empty := [row.candidate.id for row in draft.without_spacing]:
         tell(f"fill in spacing_z_um, spacing_y_um, spacing_x_um for {_first(empty)}, or use --spacing-um")
-    tell(f"{'wrote' if is_written else 'would write'} {target}: {len(draft.rows)} volumes")
+    tell(f"{'wrote' if is_written else 'would write'} {target}: {counted(len(draft.rows), 'volume')}")
 
 
 def _first(names: list[str]) -> str:

@@ -21,6 +21,7 @@ from stages.common.dataset.hub import (
 from stages.common.errors import DataError, MachineError, UsageError
 from stages.common.program.messages import get_logger
 from stages.common.runtime import HubLogin, hub_login
+from stages.common.text import counted
 
 log = get_logger(__name__)
 
@@ -82,7 +83,7 @@ def _ask(address: HubAddress, login: HubLogin) -> HubPin:
     found = files.take_entries(asked.entries(commit), address.folder, address.text).values()
     if not found:
         raise DataError(f"{address.text} holds no file", remedy="correct the folder", file=address.text)
-    log.info(f"{address.text} holds {len(found):,} files, {sum(file.size for file in found):,} bytes")
+    log.info(f"{address.text} holds {counted(len(found), 'file')}, {sum(file.size for file in found):,} bytes")
     return HubPin(address=address, commit=commit)
 
 

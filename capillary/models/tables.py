@@ -7,6 +7,7 @@ from rich.table import Table
 
 from stages.common.metrics import METRICS
 from stages.common.program.console import plain, print_answer, print_table
+from stages.common.text import counted
 
 NARROW = ("version", "metric", "mean", "difference")  # a number is not broken
 HISTORY = ("when", "what", "from", "to", "who", "why")
@@ -69,7 +70,8 @@ def show_comparison(answer: Mapping[str, Any]) -> None:
     names = [f"{one['name']}/{one['version']}" for one in answer["trainings"]]
     for name, one in zip(names, answer["trainings"], strict=True):
         print_answer(
-            f"{name}: training {one['training']} of {one['loss']}, {one['cells']} networks, {one['volumes']} volumes"
+            f"{name}: training {one['training']} of {one['loss']}, {counted(one['cells'], 'network')}, "
+            f"{counted(one['volumes'], 'volume')}"
         )
     rows = [(each["name"], _text(each["one"]), _text(each["other"])) for each in answer["params"]]
     if rows:

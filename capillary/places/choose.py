@@ -14,6 +14,7 @@ from capillary.places.slurm.config import SlurmProfile, read_config
 from capillary.places.slurm.execute import SlurmPlace
 from capillary.planning.plan import StagePlan
 from capillary.settings import PlaceName, Settings
+from stages.common.text import counted
 
 
 class Place(Executor, Protocol):
@@ -70,7 +71,7 @@ def jobs_of(root: Path, settings: Settings, stage: str) -> Jobs | None:
 
 def _jobs(most: int, profile: JobProfile, place: Place, settings: Settings, what: str) -> Jobs:
     hardware = Hardware(gpus=place.gpus(settings), limits=place.limits())
-    gpus = f", {profile.gpus} GPUs" if profile.gpus else ""
+    gpus = f", {counted(profile.gpus, 'GPU')}" if profile.gpus else ""
     nodes = f"{profile.nodes} nodes, each with " if profile.nodes > 1 else ""
-    described = f"{what}: {nodes}{profile.cpus} cores, {profile.memory_gb:g} GB{gpus}"
+    described = f"{what}: {nodes}{counted(profile.cpus, 'core')}, {profile.memory_gb:g} GB{gpus}"
     return Jobs(most=most, hardware=hardware, described=described)

@@ -16,6 +16,7 @@ from stages.common.preflight.check import Check, missed, passed, warned
 from stages.common.preflight.checks.disk import check_disk
 from stages.common.preflight.params import DiskParams
 from stages.common.runtime import NOTHING_KNOWN, Need
+from stages.common.text import counted
 
 _TOOLKIT = (
     "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && "
@@ -75,7 +76,7 @@ def check_docker_gpus(
         return passed("docker gpu", names, "containers get them", critical=required)
     if not devices:
         return passed("docker gpu", "there is no GPU to give to containers")
-    value = f"containers get none of this machine's {len(devices)} GPUs"
+    value = f"containers get none of this machine's {counted(len(devices), 'GPU')}"
     remedy = _NO_PODMAN if executor is ExecutorName.PODMAN else _TOOLKIT
     return missed("docker gpu", value, "containers get them", remedy, critical=required)
 

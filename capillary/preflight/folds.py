@@ -21,6 +21,7 @@ from stages.common.held_out import (
 )
 from stages.common.preflight.check import Check, missed, passed
 from stages.common.splits import asks_for_drawn_folds, check_enough, read_splits_file
+from stages.common.text import counted
 
 _WANTED = "every fold can be trained"
 
@@ -48,7 +49,7 @@ def check_folds(root: Path, params: Mapping[str, Any], *, critical: bool) -> Che
         file = Path(str(error.file)).name if error.file else None
         found = ": ".join(str(each) for each in (file, error.what, error.value) if each)
         return missed("folds", found, _WANTED, error.remedy, critical=critical)
-    known = f"{len(members)} volumes" if members else "volumes not known yet"
+    known = counted(len(members), "volume") if members else "volumes not known yet"
     known += f", of which {len(held_out)} held out" if held_out else ""
     return passed("folds", f"{preprocess['num_folds']} folds, {known}", _WANTED, critical=critical)
 

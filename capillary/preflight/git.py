@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from stages.common.preflight.check import Check, missed, passed, warned
+from stages.common.text import counted
 
 _STATUS = ("git", "status", "--porcelain=v2", "--branch", "--untracked-files=no")
 
@@ -40,7 +41,10 @@ def _unusable(root: Path, changed: list[str]) -> tuple[str, str] | None:
     """(what, remedy) of a state in which the results of a run could not be saved as an experiment."""
     conflicts = [line for line in changed if line.startswith("u ")]
     if conflicts:
-        return f"{len(conflicts)} files with conflicts of a merge", "resolve them and commit, or git merge --abort"
+        return (
+            f"{counted(len(conflicts), 'file')} with conflicts of a merge",
+            "resolve them and commit, or git merge --abort",
+        )
     argv = ("git", "rev-parse", "--git-path", "index.lock")
     lock = root / subprocess.run(argv, cwd=root, check=False, capture_output=True, text=True).stdout.strip()
     if lock.name == "index.lock" and lock.exists():

@@ -11,6 +11,7 @@ from stages.common.program.messages import get_logger
 from stages.common.provenance.record import DIFF, LOCK, PARAMS, RECORD, ProvenanceRecord, read_record
 from stages.common.requests.reproduction import EVALUATION, Fetched, FetchedCell, read_fetched
 from stages.common.runtime import Provenance
+from stages.common.text import counted
 
 log = get_logger(__name__)
 
@@ -191,4 +192,4 @@ def _changes(host: Provenance, diff: bytes, touched: Sequence[str]) -> str:
     names, count = (touched, len(touched)) if diff else (host.changed, host.changed_count)
     shown = ", ".join(names) + (", …" if count > len(names) else "")  # all of them: the eleventh may be the bad one
     note = {"masked": "; secrets in it were masked", "incomplete": "; some new files are not in it"}.get(host.diff, "")
-    return f"{count} changed file{'s' * (count != 1)}, a diff of {len(diff):,} bytes{note}: {shown}"
+    return f"{counted(count, 'changed file')}, a diff of {len(diff):,} bytes{note}: {shown}"

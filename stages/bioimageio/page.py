@@ -1,5 +1,6 @@
 """README.md of a package, which BioImage.IO shows."""
 
+from stages.common.text import counted
 from stages.common.tracking.cards.card import ModelCard
 
 _PREPARED = {
@@ -19,7 +20,7 @@ def page(card: ModelCard) -> str:
         f"# Blood vessels in 3D: loss {card.loss}, fold {card.fold}",
         "",
         "The network gives the probability of vessel for each voxel of a stack (z, y, x), at its own resolution.",
-        f"It was trained on patches of {patch} voxels for {card.epochs} epoch{'s' * (card.epochs != 1)}.",
+        f"It was trained on patches of {patch} voxels for {counted(card.epochs, 'epoch')}.",
         "",
         "## Preparation",
         "",

@@ -12,6 +12,7 @@ from pathlib import Path
 from stages.common.atomic import atomic_write
 from stages.common.errors import CapillaryError, DataError, ParamsError
 from stages.common.params import nearest
+from stages.common.text import counted
 
 SPLITS = "splits.json"  # in data/processed
 GENERATED = {"folds": "generated"}
@@ -53,7 +54,7 @@ def read_splits_file(
     folds = parse_splits(data, file)
     if len(folds) != num_folds:
         raise ParamsError(
-            f"the splits file holds {len(folds)} folds, preprocess.num_folds asks for {num_folds}",
+            f"the splits file holds {counted(len(folds), 'fold')}, preprocess.num_folds asks for {num_folds}",
             remedy=f"set preprocess.num_folds to {len(folds)} (and training.folds to match), or correct the file",
             file=file,
         )
@@ -81,9 +82,13 @@ def check_enough(members: int, groups: int, num_folds: int) -> None:
             value=f"preprocess.num_folds: {num_folds}",
         )
     if num_folds > groups:
-        have = f"{members} volumes" if groups == members else f"{groups} groups (of {members} volumes)"
+        have = (
+            counted(members, "volume")
+            if groups == members
+            else f"{counted(groups, 'group')} (of {counted(members, 'volume')})"
+        )
         raise ParamsError(
-            f"{num_folds} folds cannot be drawn from {have}",
+            f"{counted(num_folds, 'fold')} cannot be drawn from {have}",
             remedy=f"set preprocess.num_folds to {groups} or less (and training.folds to match), or add volumes",
             value=f"preprocess.num_folds: {num_folds}",
         )

@@ -55,6 +55,11 @@ def percent(share: float) -> str:
     return "over 99.9%" if text == "100.0%" and share < 1 else text
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """1 volume, 2 volumes, 1,000 volumes; `many` where an s is not enough."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def without_login(text: str) -> str:
     """`text` without the user:password@ part of any URL in it, and without the signatures and tokens of its query.
 

@@ -12,6 +12,7 @@ from stages.common.imaging.labels.meaning import write_meaning
 from stages.common.imaging.labels.rule import number_text
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import progress
+from stages.common.text import counted
 from stages.ingest.arrival import files_to_expect
 from stages.ingest.candidates import Candidate
 from stages.ingest.inspection import Inspection
@@ -96,4 +97,5 @@ def _decide(verdicts: Sequence[Verdict], source: str, *, skip: bool) -> None:
         raise refuse(failing, len(verdicts), source, may_skip=len(failing) < len(verdicts))
     if failing:
         log.warning(f"skipped {len(failing)} of {len(verdicts)}: {', '.join(verdict.id for verdict in failing)}")
-    log.info(f"{len(verdicts) - len(failing)} volumes from {source} are valid")
+    valid = len(verdicts) - len(failing)
+    log.info(f"{counted(valid, 'volume')} from {source} {'is' if valid == 1 else 'are'} valid")

@@ -9,7 +9,7 @@ from stages.common.atomic import atomic_write
 from stages.common.errors import DataError
 from stages.common.imaging.labels.rule import Number
 from stages.common.imaging.zyx import Spacing
-from stages.common.text import as_csv, percent, visible
+from stages.common.text import as_csv, counted, percent, visible
 from stages.ingest.checks import ImageFacts, LabelFacts
 from stages.ingest.labels import values as label_values
 from stages.ingest.labels.grid import SETTING
@@ -114,7 +114,7 @@ def _entry(verdict: Verdict) -> dict[str, object]:
 
 def refuse(failing: Sequence[Verdict], total: int, source: str, *, may_skip: bool) -> DataError:
     """The error that names every failing volume, as far as a screen goes."""
-    lines = [f"{len(failing)} of {total} volumes are invalid"]
+    lines = [f"{len(failing)} of {counted(total, 'volume')} {'is' if len(failing) == 1 else 'are'} invalid"]
     lines += [f"    {verdict.id}: {_short('; '.join(verdict.reasons))}" for verdict in failing[:_LISTED]]
     if len(failing) > _LISTED:
         lines.append(f"    … and {len(failing) - _LISTED} more; each has a line in the output above")

@@ -25,7 +25,7 @@ from stages.common.imaging.volumes import (
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import progress
 from stages.common.splits import Fold, check_enough, read_splits_file, write_splits
-from stages.common.text import percent
+from stages.common.text import counted, percent
 from stages.preprocess.folds import Member, draw_folds, groups_astride
 from stages.preprocess.params import Preprocess
 from stages.preprocess.pool import prepared_volumes
@@ -51,9 +51,12 @@ def preprocess(params: Preprocess, *, workers: int, raw: Path, processed: Path) 
     write_splits(processed, folds)
     write_recipe(processed, params.recipe())
     for index, fold in enumerate(folds):
-        log.info(f"fold {index}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})")
+        log.info(
+            f"fold {index}: {counted(len(fold.train), 'volume')} to train on, {len(fold.val)} to validate on "
+            f"({', '.join(fold.val)})"
+        )
     if held_out:
-        log.info(f"held out: {len(held_out)} volumes that no fold sees ({', '.join(sorted(held_out))})")
+        log.info(f"held out: {counted(len(held_out), 'volume')} that no fold sees ({', '.join(sorted(held_out))})")
 
 
 def _given_folds(params: Preprocess, volumes: Sequence[RawVolume], listed: Collection[str]) -> tuple[Fold, ...] | None:

@@ -2,13 +2,13 @@
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 from stages.common.metrics import METRICS, Metric
 from stages.common.statistics.groups import LEAST_GROUPS
 from stages.common.statistics.results import Difference, Interval, Role
-from stages.common.text import percent
+from stages.common.text import counted, percent
 from stages.report.model import BandResult, Coverage, Report
 
 NONE = "–"
@@ -47,6 +47,12 @@ def confidence_words(report: Report) -> str:
     return "interval" if report.asked.confidence is None else f"{report.asked.confidence * 100:g} % interval"
 
 
+def with_intervals(report: Report, intervals: Iterable[Interval]) -> str:
+    """How a sentence about means goes on; too few groups have no interval, and it ends."""
+    is_any = any(one.ci_low is not None for one in intervals)
+    return f", with its {confidence_words(report)} in brackets" if is_any else ""
+
+
 def best_words(metric: Metric) -> str:
     """What the best mean is called."""
     return f"{'lowest' if metric.less_is_better else 'highest'} mean {metric.title}"
@@ -68,7 +74,8 @@ def quote_words(report: Report) -> str:
     if not report.held_out:
         return ""
     counts = [
-        f"{loss}: {found.volumes} volumes of {found.groups} groups, {found.networks} networks"
+        f"{loss}: {counted(found.volumes, 'volume')} of {counted(found.groups, 'group')}, "
+        f"{counted(found.networks, 'network')}"
         for loss, found in report.held_out.items()
     ]
     few = min(found.groups for found in report.held_out.values()) < LEAST_GROUPS
@@ -83,8 +90,8 @@ def spread_words(report: Report) -> str:
     """How much the first metric varies with the seed and with the fold; nothing if there is one seed."""
     digits = report.lead.digits
     each = [
-        f"{one.loss} {number(one.over_seeds, digits)} over {one.seeds} seeds, "
-        f"{number(one.over_folds, digits)} over {one.folds} folds"
+        f"{one.loss} {number(one.over_seeds, digits)} over {counted(one.seeds, 'seed')}, "
+        f"{number(one.over_folds, digits)} over {counted(one.folds, 'fold')}"
         for one in report.spreads
         if one.metric == report.lead.name and one.over_seeds is not None
     ]
@@ -166,9 +173,10 @@ def test_words(report: Report) -> str:
         return ""
     metric, groups = report.metric(primary[0].metric), min(found.groups for found in primary)
     smallest = max(found.p_smallest for found in primary)
+    pairs = counted(len(primary), "pair")
     sentence = (
-        f"{metric.title} is the primary metric: p is of an exact sign-flip test over {groups} groups, which cannot give"
-        f" less than {p_text(smallest)}, and Holm corrects it for {len(primary)} pair{'s' if len(primary) > 1 else ''}."
+        f"{metric.title} is the primary metric: p is of an exact sign-flip test over {counted(groups, 'group')},"
+        f" which cannot give less than {p_text(smallest)}, and Holm corrects it for {pairs}."
         " The other metrics are exploratory: their p is not corrected and decides nothing."
     )
     if found := [one.detectable for one in primary if one.detectable is not None]:
@@ -256,13 +264,11 @@ def _few_volumes(report: Report) -> str | None:
     volumes, groups = (min(counts.values(), default=0) for counts in (volume_counts(report), group_counts(report)))
     if groups == 0 or groups >= FEW_VOLUMES:
         return None
-    counted = f"{volumes} volume{'s' if volumes > 1 else ''}"
-    counted += (
-        "" if groups == volumes else f" of {groups} group{'s' if groups > 1 else ''}; only groups are independent"
-    )
+    few = counted(volumes, "volume")
+    few += "" if groups == volumes else f" of {counted(groups, 'group')}; only groups are independent"
     if groups < LEAST_GROUPS:
-        return f"Each mean is over {counted}. That is too few for an interval: look at the values by themselves."
-    return f"Each mean is over {counted}. With so few, intervals are wide and only large differences show."
+        return f"Each mean is over {few}. That is too few for an interval: look at the values by themselves."
+    return f"Each mean is over {few}. With so few, intervals are wide and only large differences show."
 
 
 def volume_counts(report: Report) -> dict[str, int]:

@@ -11,6 +11,7 @@ from stages.common.imaging.volumes import MANIFEST, Volume, fold_split, read_man
 from stages.common.networks.catalogue import find_architecture
 from stages.common.networks.plan import NetworkPlan, median_spacing_um, plan_network
 from stages.common.splits import SPLITS
+from stages.common.text import counted
 from stages.train.params import TrainingParams
 
 
@@ -44,7 +45,7 @@ def plan_cell(processed: Path, params: TrainingParams, loss: str, fold: int, fur
     training, validation = fold_split(processed, fold)
     if not training or not validation:
         raise DataError(
-            f"fold {fold} has {len(training)} volumes to train on and {len(validation)} to validate on",
+            f"fold {fold} has {counted(len(training), 'volume')} to train on and {len(validation)} to validate on",
             remedy="give every fold at least one of each in the file that preprocess.splits_file names",
             file=processed / "splits.json",
         )

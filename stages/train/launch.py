@@ -27,6 +27,7 @@ from stages.common.errors import CapillaryError, ExitCode, MachineError, ParamsE
 from stages.common.program.messages import get_logger, print_nothing
 from stages.common.runtime import Rendezvous, Runtime
 from stages.common.stage_main import tell_as
+from stages.common.text import counted
 from stages.common.tracking.cards.card import ModelCard
 from stages.train.cell import Cell
 from stages.train.distributed.ranks import Ranks
@@ -70,7 +71,7 @@ def usable_processes(runtime: Runtime, batch_size: int) -> int:
     wanted, nodes = runtime.compute.processes, _nodes(runtime)
     if batch_size < nodes:
         raise ParamsError(
-            f"a batch of {batch_size} patches cannot be shared by {nodes} nodes",
+            f"a batch of {counted(batch_size, 'patch', 'patches')} cannot be shared by {nodes} nodes",
             remedy="raise training.batch_size, or lower `nodes` in configs/slurm.yaml or configs/ray.yaml",
         )
     on_gpu = choose_device(runtime.compute).type == "cuda"

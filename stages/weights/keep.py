@@ -7,6 +7,7 @@ from stages.common.program.messages import get_logger
 from stages.common.registered.finding import Places, find_network
 from stages.common.registered.kept import read_kept, weights_from_remote
 from stages.common.registered.loading import files_of
+from stages.common.text import counted
 from stages.common.tracking.cards.card import ModelCard, read_card
 
 log = get_logger(__name__)
@@ -29,7 +30,7 @@ def keep_all(models: Path, made: Path, places: Places, *, former: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in _contents(card, places, former).items():
             (folder / name).write_bytes(content)
-    log.info(f"{len(cards)} networks are kept")
+    log.info(f"kept {counted(len(cards), 'network')}")
 
 
 def _contents(card: ModelCard, places: Places, former: Path) -> dict[str, bytes]:

@@ -19,6 +19,7 @@ from capillary.settings import Settings
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.records import ASSEMBLED, SURVEY_FILE, BlockSurvey
 from stages.common.requests.prediction.request import BlockWork, PredictRequest, StackRequest
+from stages.common.text import counted
 
 log = get_logger(__name__)
 
@@ -98,7 +99,10 @@ class Steps:
             for number, numbers in enumerate(cut(range(survey.grid.count), MOST_BLOCKS_IN_JOB, most), start=1)
             if not missing.isdisjoint(numbers)
         ]
-        log.info(f"{len(missing)} blocks in {len(parts)} jobs, at most {most} at once; {self.runner.jobs.described}")
+        log.info(
+            f"{counted(len(missing), 'block')} in {counted(len(parts), 'job')}, at most {most} at once; "
+            f"{self.runner.jobs.described}"
+        )
         heads = Heads(most, self.kept.parts)
         stores = [file.name for file in (self.stack.mask, self.stack.probability) if file is not None]
         failed = 0

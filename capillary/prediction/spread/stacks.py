@@ -15,6 +15,7 @@ from capillary.prediction.spread.traces import shared_traces, traces_of
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.program.messages import get_logger
 from stages.common.requests.prediction.request import PredictRequest, StackRequest
+from stages.common.text import counted
 
 log = get_logger(__name__)
 
@@ -32,7 +33,10 @@ def spread_stacks(
     The exit code is that of the request to stop, or of the first job that failed.
     """
     parts = parts_of(request, root, jobs.most, hidden / "parts")
-    log.info(f"{len(request.stacks)} stacks in {len(parts)} jobs, at most {jobs.most} at once; {jobs.described}")
+    log.info(
+        f"{counted(len(request.stacks), 'stack')} in {counted(len(parts), 'job')}, at most {jobs.most} at once; "
+        f"{jobs.described}"
+    )
     heads = Heads(jobs.most, hidden / "work")
     taking = Taking(request, hidden, history)
     failed = 0

@@ -8,6 +8,7 @@ from stages.common.metrics import METRICS
 from stages.common.program.console import console, plain, print_answer
 from stages.common.statistics.groups import LEAST_GROUPS
 from stages.common.statistics.results import Interval
+from stages.common.text import counted
 from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.params import Evaluation
 from stages.evaluate.statistics.intervals import interval_text
@@ -30,7 +31,10 @@ def print_held_out(results: Mapping[str, HeldOutResult], evaluation: Evaluation)
         table.add_section()
     console.print(table)
     for loss, result in results.items():
-        print_answer(f"{loss}: {result.volumes} held-out volumes of {result.groups} groups, {result.networks} networks")
+        print_answer(
+            f"{loss}: {counted(result.volumes, 'held-out volume')} of {counted(result.groups, 'group')}, "
+            f"{counted(result.networks, 'network')}"
+        )
         if result.groups < LEAST_GROUPS:
             print_answer(f"{loss}: too few held-out groups for an interval, which needs {LEAST_GROUPS}")
     print_answer(f"no fold saw these volumes: {QUOTE}")

@@ -11,7 +11,7 @@ from stages.common.cell_name import seed_words
 from stages.common.metrics import METRICS, Metric
 from stages.common.program.console import console, plain, print_answer
 from stages.common.statistics.groups import LEAST_GROUPS, group_means
-from stages.common.text import percent
+from stages.common.text import counted, percent
 from stages.common.tracking.runs import TrackedRun
 from stages.evaluate.held_out.rows import HeldOutResult
 from stages.evaluate.held_out.showing import points_of
@@ -61,7 +61,9 @@ def _show_what_is_independent(loss: str, rows: list[Row], lead: Metric) -> None:
     values = np.array([row.measurement.values[lead.name] for row in rows])
     means = group_means(values, [row.group for row in rows])
     if len(means) < len(rows):
-        print_answer(f"{loss}: {len(rows)} volumes of {len(means)} groups, and only groups are independent")
+        print_answer(
+            f"{loss}: {counted(len(rows), 'volume')} of {counted(len(means), 'group')}, and only groups are independent"
+        )
     if len(means) < LEAST_GROUPS:
         shown = ", ".join(f"{mean:.{lead.digits}f}" for mean in means)
         print_answer(
@@ -89,8 +91,12 @@ def print_spreads(found: Sequence[Spread], evaluation: Evaluation) -> None:
     lead = METRICS[evaluation.metrics[0]]
     for one in found:
         if one.metric == lead.name and one.sd_over_seeds is not None:
-            folds = "" if one.sd_over_folds is None else f", {one.sd_over_folds:.{lead.digits}f} over {one.folds} folds"
-            seeds = f"{one.sd_over_seeds:.{lead.digits}f} over {one.seeds} seeds"
+            folds = (
+                ""
+                if one.sd_over_folds is None
+                else f", {one.sd_over_folds:.{lead.digits}f} over {counted(one.folds, 'fold')}"
+            )
+            seeds = f"{one.sd_over_seeds:.{lead.digits}f} over {counted(one.seeds, 'seed')}"
             print_answer(f"{one.loss}: the mean {lead.title} has a standard deviation of {seeds}{folds}")
 
 

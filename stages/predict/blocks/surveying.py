@@ -11,6 +11,7 @@ from stages.common.requests.prediction.grid import choose_block
 from stages.common.requests.prediction.records import MOST_BLOCKS, SURVEY_FILE, BlockSurvey
 from stages.common.requests.prediction.request import PredictRequest
 from stages.common.runtime import Runtime
+from stages.common.text import counted
 from stages.common.tiling.resampling import target_grid
 from stages.predict.batch.keys import method_key
 from stages.predict.disk.scratch import Scratch
@@ -60,7 +61,7 @@ def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runti
 
 def _leave(found: BlockSurvey, file: Path) -> None:
     sizes = " × ".join(map(str, found.block_zyx))
-    log.info(f"the stack is predicted in {found.grid.count:,} blocks of at most {sizes} voxels")
+    log.info(f"the stack is predicted in {counted(found.grid.count, 'block')} of at most {sizes} voxels")
     file.write_text(found.model_dump_json(), encoding="utf-8")
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from stages.common.cell_name import seed_words
 from stages.common.metrics import Metric
 from stages.common.statistics.results import Interval
+from stages.common.text import counted
 from stages.report.drawing.charts import Mark, Row, Series, dot_plot, line_chart
 from stages.report.model import Report, VolumeResult
 from stages.report.words import difference_text, interval_text, number
@@ -107,7 +108,7 @@ def volume_figures(report: Report) -> list[Figure]:
     for metric in report.shown[:MOST_VOLUME_CHARTS]:
         title = metric.title
         rows = [Row(label=name, marks=_volume_marks(report, name, metric), apart=True) for name in ordered]
-        alt = f"{title} of each of {len(ids)} volumes; the numbers are in the table"
+        alt = f"{title} of each of {counted(len(ids), 'volume')}; the numbers are in the table"
         figures.append(Figure(title=f"{title} of each volume", svg=dot_plot(rows, x_label=title, alt=alt)))
     return _drawn(figures)
 
@@ -143,7 +144,7 @@ def learning_figures(report: Report) -> list[Figure]:
         )
         for curve in report.curves
     ]
-    alt = f"Validation DSC by epoch of {len(validation)} trainings"
+    alt = f"Validation DSC by epoch of {counted(len(validation), 'training')}"
     svg = line_chart(validation, x_label="epoch", y_label="validation DSC", alt=alt, whole_x=True)
     return _drawn([Figure(title="validation DSC", svg=svg), *_loss_figures(report)])
 
@@ -160,7 +161,7 @@ def _loss_figures(report: Report) -> Iterator[Figure]:
             for curve in report.curves
             if curve.loss == loss
         ]
-        alt = f"Training loss {loss} by epoch, {len(series)} trainings"
+        alt = f"Training loss {loss} by epoch, {counted(len(series), 'training')}"
         svg = line_chart(series, x_label="epoch", y_label="training loss", alt=alt, whole_x=True)
         yield Figure(title=f"training loss: {loss}", svg=svg)
 
@@ -184,7 +185,7 @@ def resource_figures(report: Report) -> list[Figure]:
             for run, cell in trainings
         ]
         peak = max((value for one in series for _, value in one.points if value is not None), default=0.0)
-        alt = f"{title} of {len(series)} trainings over time, at most {peak:.3g} {y_unit}"
+        alt = f"{title} of {counted(len(series), 'training')} over time, at most {peak:.3g} {y_unit}"
         svg = line_chart(series, x_label=f"time since start ({unit})", y_label=y_unit, alt=alt, from_zero=True)
         figures.append(Figure(title=title, svg=svg))
     return _drawn(sorted(figures, key=lambda figure: figure.title.startswith("GPU")))

@@ -1,5 +1,6 @@
 """A report as one HTML page that needs nothing else: no network, no script, no second file."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def to_html(report: Report) -> str:
         panel_words=PANEL_WORDS,
         written=words.moment(report.asked.written),
         confidence_words=words.confidence_words(report),
+        with_intervals=lambda found: words.with_intervals(report, chain.from_iterable(one.values() for one in found)),
         tiles=tiles(report),
         cautions=words.cautions(report),
         verdict=words.verdict(report),

@@ -1,6 +1,7 @@
 """A report as Markdown, for a terminal, a pull request or a wiki: the same tables, without charts and pictures."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from stages.common.requests.report import ReportPart
 from stages.common.text import visible
@@ -12,7 +13,6 @@ from stages.report.words import (
     band_text,
     cautions,
     choice_words,
-    confidence_words,
     difference_text,
     duration,
     effect_text,
@@ -27,6 +27,7 @@ from stages.report.words import (
     test_words,
     verdict,
     volume_counts,
+    with_intervals,
 )
 
 # what would be read as Markdown or HTML, anywhere in a line
@@ -88,7 +89,8 @@ def _losses(report: Report) -> Iterator[str]:
     if report.metrics:
         counts, intervals = volume_counts(report), report.metrics.values()
         yield f"\n{plain(choice_words(report))}"
-        yield f"\nMean over the groups, out of fold, with its {confidence_words(report)}."
+        brackets = with_intervals(report, chain.from_iterable(found.values() for found in intervals))
+        yield f"\nMean over the groups, out of fold{brackets}."
         # a column a loss: there are mostly more metrics than losses, and few columns can be read as plain text
         rows = [
             (f"{metric.title} {metric.arrow}", *(interval_text(found[metric.name], metric) for found in intervals))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from stages.common.requests.report import SHORT, CellFact, Repository
+from stages.common.text import counted
 from stages.report.model import Report, TrackedRun, TrainedCell
 from stages.report.words import NONE, duration, moment, volume_counts
 
@@ -39,7 +40,7 @@ def tiles(report: Report) -> list[tuple[str, str, str]]:
     if report.asked.facts.wall_s is not None:
         found.append(("time", duration(report.asked.facts.wall_s), "from start to end"))
     elif spent := [run.seconds for run in report.runs if run.loss is not None and run.seconds is not None]:
-        found.append(("training time", duration(sum(spent)), f"sum of {len(spent)} trainings"))
+        found.append(("training time", duration(sum(spent)), f"sum of {counted(len(spent), 'training')}"))
     if report.asked.facts.profile:
         found.append(("profile", report.asked.facts.profile, ""))
     return found

@@ -14,6 +14,7 @@ import torch
 from stages.common.layout import lay_out_channels_last
 from stages.common.program.messages import get_logger
 from stages.common.runtime import Compute
+from stages.common.text import counted
 
 log = get_logger(__name__)
 
@@ -41,7 +42,7 @@ class Switches:
 
     def describe(self) -> str:
         """For the log and the run's record."""
-        size = "the whole batch" if self.micro_batch is None else f"{self.micro_batch} patches"
+        size = "the whole batch" if self.micro_batch is None else counted(self.micro_batch, "patch", "patches")
         shared = [f"{self.processes} processes share it"] * (self.processes > 1)
         return ", ".join(
             [f"{size} at a time", *shared, *["channels last"] * self.channels_last, *["compiled"] * self.compiled]
@@ -84,7 +85,8 @@ def resumed(kept: Switches, compute: Compute, batch_size: int) -> Switches:
     if compute.micro_batch is None or _whole(compute.micro_batch, batch_size) == kept.micro_batch:
         return kept
     log.warning(
-        f"{compute.micro_batch} patches at a time from here on: rounding differs from a training that had it always"
+        f"{counted(compute.micro_batch, 'patch', 'patches')} at a time from here on: rounding differs from a "
+        "training that had it always"
     )
     return replace(kept, micro_batch=_whole(compute.micro_batch, batch_size))
 

@@ -15,6 +15,7 @@ from stages.common.metrics import METRICS, Metric
 from stages.common.registered.trainings.training import Training
 from stages.common.statistics.flips import flip_test
 from stages.common.statistics.groups import group_means
+from stages.common.text import counted
 
 _ROUNDING = 1e-12
 VolumeName = tuple[str, str]  # id, SHA-256 of the label
@@ -67,8 +68,10 @@ class Comparison:
             text += f" ({self.confidence:.0%}, paired)"
         else:
             text += " (too few groups for an interval)"
-        text += f", on {self.volumes} volumes of {self.groups} groups"
-        return text + (f"; {self.left_out} volumes that only one has are left out" if self.left_out else "")
+        text += f", on {counted(self.volumes, 'volume')} of {counted(self.groups, 'group')}"
+        return text + (
+            f"; left out: {counted(self.left_out, 'volume')} that only one of them has" if self.left_out else ""
+        )
 
 
 def compare(one: Training, other: Training, metric: str) -> Comparison:

@@ -6,6 +6,7 @@ from stages.common.metrics import METRICS
 from stages.common.registered import tags
 from stages.common.registered.trainings.training import Rival, Training
 from stages.common.statistics.results import Interval
+from stages.common.text import counted
 
 
 def description(training: Training, version: str, run_id: str, against_champion: str = "") -> str:
@@ -63,9 +64,9 @@ def _head(training: Training) -> str:
     folds = len({cell.fold for cell in training.cells})
     seeds = len({cell.seed for cell in training.cells})
     volumes = len({volume.id for volume in training.volumes})
-    text = f"**{training.loss}**, {folds} folds"
+    text = f"**{training.loss}**, {counted(folds, 'fold')}"
     text += f" × {seeds} seeds" if seeds > 1 else ""
-    text += f", measured out of fold on {volumes} volumes. Training `{training.id}`."
+    text += f", measured out of fold on {counted(volumes, 'volume')}. Training `{training.id}`."
     return text + (" **A rehearsal: the numbers mean nothing.**" if training.rehearsal else "")
 
 

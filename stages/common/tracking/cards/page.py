@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from stages.common.text import counted
 from stages.common.tracking.cards.card import ModelCard
 
 _TRAININGS = "Evaluated as part of "
@@ -19,7 +20,7 @@ def network_page(card: ModelCard, name: str, version: str) -> str:
         f"| patch | {_by(card.patch_voxels)} voxels |",
     )
     use = f"Predict with `capillary predict --model {name}/{version}`. A training stands for all of its networks."
-    return "\n\n".join((f"{head}after the last of {card.epochs} epochs.", "\n".join(rows), use)) + "\n"
+    return "\n\n".join((f"{head}after the last of {counted(card.epochs, 'epoch')}.", "\n".join(rows), use)) + "\n"
 
 
 def in_training(page: str, label: str) -> str:

@@ -21,6 +21,7 @@ from stages.common.dataset.hub import HubAddress
 from stages.common.errors import DataError
 from stages.common.lifetimes.locks import locked
 from stages.common.program.messages import get_logger
+from stages.common.text import counted
 from stages.ingest.sources.archives.limits import refuse_full_disk
 from stages.ingest.sources.hub.client import HubClient
 from stages.ingest.sources.hub.files import HubFile, as_entries, take_entries
@@ -103,7 +104,7 @@ class HubCache:
             return
         needed = sum(file.size for file in files)
         refuse_full_disk(needed, self.folder, self._address.text, "the data set")
-        log.info(f"downloading {len(files)} files ({needed:,} bytes) of {self._address.at(self.commit)}")
+        log.info(f"downloading {counted(len(files), 'file')} ({needed:,} bytes) of {self._address.at(self.commit)}")
         by_part = {place.with_name(f"{place.name}.part"): file for file in files for place in [self.place_of(file)]}
         self.client.download(
             ((file.path, file.size, part) for part, file in by_part.items()),

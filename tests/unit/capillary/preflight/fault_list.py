@@ -222,7 +222,7 @@ FAULTS: dict[str, Fault] = {
     "splits file broken": Fault(splits("{folds"), "folds", "mine.json"),
     "splits file of another form": Fault(splits({"train": []}), "folds", "not a list"),
     "splits file nested without end": Fault(splits("[" * 100_000), "folds", "mine.json"),
-    "splits file with other folds": Fault(splits([{"train": ["v0"], "val": ["v1"]}]), "folds", "1 folds"),
+    "splits file with other folds": Fault(splits([{"train": ["v0"], "val": ["v1"]}]), "folds", "1 fold,"),
     "splits of unknown volumes": Fault(splits([{"train": ["v0"], "val": ["v9"]}] * 3), "folds", "v9"),
     "fold without volumes": Fault(splits([{"train": [], "val": ["v1"]}] * 3), "folds", "train is empty"),
     "volume validated in two folds": Fault(

@@ -77,7 +77,7 @@ def test_one_fold_is_a_plain_hold_out(tmp_path: Path) -> None:
         ([GOOD[0], {"train": ["d"], "val": ["e", "f"]}], DataError, "fold 1: val names volumes", "e, f"),
         ([{"train": [], "val": ["d"]}, GOOD[1]], DataError, "fold 0: train is empty", "mine.json"),
         ([GOOD[0], {"train": ["d"], "val": []}], DataError, "fold 1: val is empty", "mine.json"),
-        ([GOOD[0]], ParamsError, "holds 1 folds, preprocess.num_folds asks for 2", "num_folds"),
+        ([GOOD[0]], ParamsError, "holds 1 fold, preprocess.num_folds asks for 2", "num_folds"),
         ("generate", DataError, "not a list", "generated"),
     ],
 )

@@ -16,7 +16,7 @@ from stages.common.program import progress as progress_module
 from stages.common.program.console import plain, print_answer
 from stages.common.program.messages import get_logger
 from stages.common.program.progress import Steps, progress
-from stages.common.text import as_csv, find_hidden, harmless, percent, visible
+from stages.common.text import as_csv, counted, find_hidden, harmless, percent, visible
 from tests.support.attacks import FORMULAS, HIDDEN, MARKUP, shows_all
 
 
@@ -29,6 +29,21 @@ def test_hidden_characters_become_escapes_that_python_reads_back(text: str) -> N
     assert visible(shown) == shown
     assert shown.encode().decode("unicode_escape") == text
     assert find_hidden(text) in shown
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "text"),
+    [
+        (0, ("volume",), "0 volumes"),
+        (1, ("volume",), "1 volume"),
+        (2000, ("volume",), "2,000 volumes"),
+        (1, ("patch", "patches"), "1 patch"),
+        (3, ("patch", "patches"), "3 patches"),
+    ],
+)
+def test_one_is_no_plural(number: int, words: tuple[str, ...], text: str) -> None:
+    """Where an s is not enough, the plural is named."""
+    assert counted(number, *words) == text
 
 
 @pytest.mark.parametrize("text", ["mouse 3", "säuger_2", "血管", "Gefäß", "a\\x1bb", "[bold]", "é", "5 µm × 2", ""])

@@ -68,7 +68,7 @@ def test_every_stack_becomes_a_volume_in_the_fold_that_validates_it(
     share = f"{volumes[0].foreground_share:.1%}"
     assert f"a 12×30×17, {share} foreground" in " ".join(said)
     assert said[-3:] == [
-        f"fold {number}: {len(fold.train)} volumes train, {len(fold.val)} validate ({', '.join(fold.val)})"
+        f"fold {number}: {len(fold.train)} volumes to train on, {len(fold.val)} to validate on ({', '.join(fold.val)})"
         for number, fold in enumerate(folds)
     ]
 
@@ -159,7 +159,7 @@ def test_a_splits_file_and_held_out_groups_must_agree(raw: Path, asked: object, 
         ({"test_groups": {"share": 0.5, "seed": 1}, "num_folds": 2}, "2 of 3 groups are held out"),
         ({"num_folds": 4}, r"4 folds cannot be drawn from 3 groups \(of 4 volumes\)"),
         ({"resample_to_um": (0.001, 0.001, 0.001)}, "volume a: .* would make"),
-        ({"max_volumes": 2, "num_folds": 2}, "2 folds cannot be drawn from 1 groups"),
+        ({"max_volumes": 2, "num_folds": 2}, "2 folds cannot be drawn from 1 group"),
     ],
 )
 def test_what_can_be_refused_is_refused_before_the_work(raw: Path, changes: dict[str, Any], says: str) -> None:

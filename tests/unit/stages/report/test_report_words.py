@@ -33,6 +33,7 @@ from stages.report.words import (
     p_text,
     signed,
     verdict,
+    with_intervals,
 )
 from tests.unit.stages.report.made import LOSSES, made_report, trained_cell
 
@@ -77,6 +78,14 @@ def test_a_moment_has_its_zone() -> None:
     """To the minute; a time without a zone has none to tell."""
     moments = [datetime.datetime(2026, 1, 2, 3, 4, 59, tzinfo=zone) for zone in (datetime.UTC, None)]
     assert [moment(one) for one in moments] == ["2026-01-02 03:04 UTC", "2026-01-02 03:04"]
+
+
+def test_no_interval_is_promised_where_there_is_none() -> None:
+    """As for two groups; one among several is enough."""
+    none, one = Interval(mean=0.5, ci_low=None, ci_high=None), Interval(mean=0.5, ci_low=0.4, ci_high=0.6)
+    report = made_report(confidence=0.95)
+    assert with_intervals(report, [none, none]) == ""
+    assert with_intervals(report, [none, one]) == ", with its 95 % interval in brackets"
 
 
 @pytest.mark.parametrize(

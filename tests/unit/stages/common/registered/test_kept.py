@@ -146,4 +146,4 @@ def test_what_is_kept_already_is_not_fetched_again(
     keep_all(models, tmp_path / "made", None, former=tmp_path / "former")  # type: ignore[arg-type]
     assert fetched == [new.weights_sha256]
     assert {folder.name for folder in (tmp_path / "made").iterdir()} == {old.weights_sha256, new.weights_sha256}
-    assert "2 networks are kept" in capsys.readouterr().out
+    assert "kept 2 networks" in capsys.readouterr().out

@@ -155,7 +155,7 @@ def test_each_of_two_nodes_has_as_many_processes(tmp_path: Path, wanted: int, ba
     compute = Compute(device="cpu", processes=wanted, nodes=2)
     runtime = replace(runtime_in(tmp_path, compute), rendezvous=Rendezvous(node=1, host="n1", port=29400))
     assert usable_processes(runtime, batch_size) == usable
-    with pytest.raises(CapillaryError, match="a batch of 1 patches cannot be shared by 2 nodes"):
+    with pytest.raises(CapillaryError, match="a batch of 1 patch cannot be shared by 2 nodes"):
         usable_processes(runtime, 1)
 
 

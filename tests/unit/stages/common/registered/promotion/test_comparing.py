@@ -54,7 +54,7 @@ def test_only_volumes_with_equal_labels_count() -> None:
     found = compare(made_training({**BETTER, "new": 0.0}), other, "dsc")
     assert (found.volumes, found.left_out) == (6, 6)
     assert found.difference == pytest.approx(np.mean([0.01 * (index + 1) for index in range(2, 8)]))
-    assert "6 volumes that only one has are left out" in found.words()
+    assert "left out: 6 volumes that only one of them has" in found.words()
 
 
 def test_a_volume_of_several_seeds_and_a_group_of_several_volumes_count_once() -> None:
