@@ -108,7 +108,9 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
     _check_copies(entries)
     _check_roles(entries)
     candidates = tuple(_candidate(entry) for entry in entries)
-    return SourceContent(candidates=candidates, notes=(*table.notes, *_group_notes(candidates)))
+    return SourceContent(
+        candidates=candidates, notes=(*table.notes, *_group_notes(candidates), *_merged_groups(entries))
+    )
 
 
 def _group_notes(candidates: Sequence[Candidate]) -> list[str]:
@@ -135,6 +137,18 @@ def _group_notes(candidates: Sequence[Candidate]) -> list[str]:
         for name, count in counts.items()
         if count > 1
     ]
+
+
+def _merged_groups(entries: Sequence[_Entry]) -> list[str]:
+    """A remark where no two rows share a group and some have none, from the second on: of cells that are merged in a
+    spreadsheet, the first alone keeps its value, and the stacks of one animal would be in several folds.
+    """
+    cells = [group_of(entry.row.cells.get("group", "")) for entry in entries]
+    named = [cell for cell in cells if cell]
+    if not cells[0] or len(named) == len(cells) or len(set(named)) < len(named):
+        return []
+    empty = f"{len(cells) - len(named)} of {len(cells)} rows have no group, and no two rows share one"
+    return [f"{empty}: each counts for itself; if cells were merged in a spreadsheet, repeat the group in each row"]
 
 
 def _alike(group: str) -> str:

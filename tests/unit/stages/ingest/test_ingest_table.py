@@ -51,6 +51,23 @@ def test_a_group_in_two_spellings_that_look_the_same_is_one(tmp_path: Path, othe
     assert first.group == second.group == "gehör 1"
 
 
+@pytest.mark.parametrize(
+    ("groups", "is_said"),
+    [
+        (("m1", "", "", "m2", ""), True),
+        (("m1", "m1", "", "m2", ""), False),
+        (("", "m1", "", "m2", ""), False),
+        (("m1", "m2", "m3", "m4", "m5"), False),
+        (("", "", "", "", ""), False),
+    ],
+)
+def test_groups_of_merged_cells_are_said(tmp_path: Path, groups: tuple[str, ...], is_said: bool) -> None:
+    """A spreadsheet saves the first of them alone: stacks of one animal would be trained on and validated."""
+    rows = [row(name, group=group) for name, group in zip("abcde", groups, strict=True)]
+    notes = read_table(write_table(tmp_path, rows), "dataset.csv", lambda _: []).notes
+    assert any(note.startswith("3 of 5 rows have no group, and no two rows share one") for note in notes) is is_said
+
+
 @pytest.mark.parametrize("name", ["NA", "nan", "None", "-"])
 def test_a_group_that_may_be_none_is_said(tmp_path: Path, name: str) -> None:
     """As R and pandas write an empty cell: stacks of many animals would be one group, on one side of every fold."""
