@@ -54,3 +54,11 @@ def test_no_setting_of_git_changes_a_line_end(tmp_path: Path) -> None:
     )
     for name in ("just", "dvc.yaml", "stages/train/part.py", "constraints.txt"):
         assert b"\r" not in (tmp_path / "clone" / name).read_bytes()
+
+
+def test_git_has_no_data_next_to_the_code() -> None:
+    """What a trial left in the top folder would come with every clone; stacks to try are in samples/."""
+    listed = subprocess.run(["git", "ls-files", "--", ":(glob)*"], cwd=REPOSITORY, check=True, capture_output=True)
+    files = [REPOSITORY / name for name in listed.stdout.decode().split()]
+    assert REPOSITORY / "dvc.yaml" in files
+    assert [file.name for file in files if b"\0" in file.read_bytes()] == []
