@@ -107,15 +107,15 @@ lint: setup-dev
     pytest --quiet tests/unit/repository/test_rooms.py
     zizmor --offline --quiet --no-progress .github
 
-# seconds
+# the unit tests: one module each, no server (minutes)
 test-unit *ARGS: setup-dev
     pytest tests/unit {{on_all_cores}} {{ARGS}}
 
-# minutes: real servers, real processes
+# the integration tests: real servers, real processes (a quarter of an hour)
 test-integration *ARGS: setup-dev
     pytest tests/integration {{on_all_cores}} {{ARGS}}
 
-# the real pipeline from a fresh clone
+# the end-to-end tests: the real pipeline from a fresh clone (a quarter of an hour)
 test-e2e *ARGS: setup-dev
     pytest tests/e2e {{on_all_cores}} {{ARGS}}
 

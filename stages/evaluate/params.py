@@ -56,7 +56,7 @@ class Evaluation(Params):
     threshold: Annotated[float, Field(ge=0, lt=1)]  # foreground where the probability is above it
     test_time_flips: Literal["none", "in_plane", "all"]
     backend: Literal["auto", "torch", "openvino"]  # what computes on a CPU
-    # smaller connected parts of a mask are removed; auto: the size is chosen on the other folds (components.py)
+    # smaller connected parts of a mask are removed; auto: the size is chosen on the other folds (small_parts.py)
     min_component_um3: Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["auto"] | None
     metrics: tuple[str, ...]  # of stages/common/metrics.py; the first ranks losses and volumes and is tested
     nsd_tolerance_um: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a border this near counts as found

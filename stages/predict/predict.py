@@ -49,7 +49,7 @@ def predict_one(request: PredictRequest, evaluation: Evaluation, runtime: Runtim
 
 
 def predict_many(request: PredictRequest, evaluation: Evaluation, runtime: Runtime) -> None:
-    """Segment all stacks of `request`, and report each in its folder (batch/results.py).
+    """Segment all stacks of `request`, and report each in its folder (stages/common/requests/prediction/results.py).
 
     Where the stacks are a part of those that a user named, the launcher counts the failures of all parts.
     """
