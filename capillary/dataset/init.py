@@ -15,7 +15,7 @@ from stages.common.atomic import atomic_write
 from stages.common.dataset.lengths import micrometres_in
 from stages.common.dataset.table import TABLE
 from stages.common.errors import DataError, MachineError, UsageError
-from stages.common.imaging.spacing import MAX_UM, MIN_UM, is_sane
+from stages.common.imaging.spacing import MAX_UM, MIN_UM, doubt_of_given, is_sane
 from stages.common.program.messages import get_logger
 from stages.common.text import counted, visible
 
@@ -59,7 +59,7 @@ def write_draft(request: Request) -> None:
         typer.echo(draft.as_csv().decode(), nl=False)
     else:
         _write(target, draft.as_csv())
-    _report(draft, target, is_written=not request.dry_run)
+    _report(draft, target, doubt_of_given(given, None) if given else "", is_written=not request.dry_run)
 
 
 def _check_folder(folder: Path) -> None:
@@ -110,11 +110,13 @@ def _write(target: Path, table: bytes) -> None:
         stream.write(table)
 
 
-def _report(draft: Any, target: Path, *, is_written: bool) -> None:
-    """What was understood and what is left to do; on stderr for a dry run, whose output is the table."""
+def _report(draft: Any, target: Path, doubt: str, *, is_written: bool) -> None:
+    """What was understood, a `doubt` about what was given by hand, and what is left to do; on stderr for a dry run,
+    whose output is the table.
+    """
     module = importlib.import_module("stages.ingest.draft")
     tell = log.info if is_written else _to_stderr
-    for note in (*draft.notes, *module.remarks_of(draft.rows, _SHOWN)):
+    for note in (*draft.notes, *module.remarks_of(draft.rows, _SHOWN), *([doubt] if doubt else [])):
         tell(f"note: {note}")
     for column in ("image", "label"):
         if lacking := [row.candidate.id for row in draft.rows if not getattr(row.candidate, column)]:

@@ -15,7 +15,7 @@ from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.formats.nifti.stack import open_nifti
 from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number
 from stages.common.imaging.reading import read_header
-from stages.common.imaging.spacing import disagreement, spacing_of
+from stages.common.imaging.spacing import disagreement, doubt_of_given, spacing_of
 from stages.common.imaging.stacks import is_tiff, refusing_damage
 from stages.common.imaging.zyx import Spacing
 from stages.ingest.arrival import CONVERTED, RawCopy, fetch_stack
@@ -247,6 +247,7 @@ class _Case:
         given, source = complete(self.candidate.spacing_um, told)
         if given is not None:
             self._note(disagreement(given, header))
+            self._note(doubt_of_given(given, told.spacing_um))
             self.warnings += () if told.spacing_um and source == TABLE else told.warnings
             return given, source
         if told.spacing_um is None:

@@ -11,7 +11,7 @@ from stages.common.errors import DataError, UsageError
 from stages.common.imaging.formats.opened import OpenStack
 from stages.common.imaging.intensities.normalise import Scale, apply_scale
 from stages.common.imaging.recipe import READING, Recipe
-from stages.common.imaging.spacing import filled, is_sane, show, spacing_of
+from stages.common.imaging.spacing import doubt_of_given, filled, is_sane, show, spacing_of
 from stages.common.imaging.zyx import PartialSpacing, Spacing
 from stages.common.tiling.volume import DiskVolume
 from stages.predict.disk.scratch import Scratch
@@ -41,7 +41,7 @@ def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Re
         report.warn(remark)
     z, y, x = given_um or (None, None, None)
     if z is not None and y is not None and x is not None:
-        return _given((z, y, x), report)
+        return _given((z, y, x), told.spacing_um, report)
     if told.spacing_um is None:
         raise UsageError(
             f"the spacing of this stack is unknown: {told.reason}",
@@ -51,14 +51,16 @@ def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Re
     for warning in told.warnings:
         report.warn(warning)
     if (z, y, x) != (None, None, None):
-        return _given(filled((z, y, x), told.spacing_um), report)
+        return _given(filled((z, y, x), told.spacing_um), told.spacing_um, report)
     report.inform(f"voxels of {show(told.spacing_um)} µm ({told.source})")
     return told.spacing_um
 
 
-def _given(spacing_um: Spacing, report: Report) -> Spacing:
+def _given(spacing_um: Spacing, header_um: Spacing | None, report: Report) -> Spacing:
     if not is_sane(spacing_um):
         report.warn(f"{show(spacing_um)} µm is an unusual spacing for a light microscope")
+    if doubt := doubt_of_given(spacing_um, header_um):
+        report.warn(doubt)
     return spacing_um
 
 

@@ -108,6 +108,19 @@ def disagreement(spacing_um: Spacing, header: StackHeader) -> str:
     return f"dataset.csv says {show(spacing_um)} µm, the image's header {found}; the table is used"
 
 
+def doubt_of_given(given_um: Spacing, header_um: Spacing | None) -> str:
+    """A remark on a spacing typed by a person (z, y, x; µm) in which x alone is coarser, as z is in most stacks.
+
+    None, "", where the header says the same.
+    """
+    z, y, x = given_um
+    if x <= y * (1 + _TOLERANCE) or abs(z - y) > _TOLERANCE * max(z, y):
+        return ""
+    if header_um is not None and not other_spacing(given_um, header_um):
+        return ""
+    return f"in the given spacing {show(given_um)} µm (z × y × x), x alone is coarser; was it given as x, y, z?"
+
+
 def filled(given_um: PartialSpacing, header_um: Spacing) -> Spacing:
     """`given_um` (z, y, x; µm), with the header's value on each axis where it is None."""
     z, y, x = (header if given is None else given for given, header in zip(given_um, header_um, strict=True))

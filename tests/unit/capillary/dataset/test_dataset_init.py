@@ -57,6 +57,13 @@ def test_a_dry_run_prints_the_table_and_writes_nothing(source: Path) -> None:
     assert not (source / "dataset.csv").exists()
 
 
+@pytest.mark.parametrize(("spacing_um", "is_said"), [("0.9,0.9,5", True), ("5,0.9,0.9", False), ("1,1,1", False)])
+def test_a_spacing_in_the_order_x_y_z_is_said(source: Path, spacing_um: str, is_said: bool) -> None:
+    """As most programs show it; every distance would be wrong."""
+    done = CliRunner().invoke(app, ["dataset", "init", str(source), "--spacing-um", spacing_um, "--dry-run"])
+    assert ("x alone is coarser; was it given as x, y, z?" in done.stderr) is is_said
+
+
 def test_the_label_of_two_is_left_to_the_user(source: Path) -> None:
     """The table that is written does not decide what ingest would refuse to."""
     save_tiff(source / "labels" / "a_gt.tif", label_zyx(2))

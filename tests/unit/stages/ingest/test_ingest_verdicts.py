@@ -54,6 +54,16 @@ def _refused(source: Path, raw: Path, on_invalid: Any = "fail") -> DataError:
     return refused.value
 
 
+def test_a_spacing_of_the_table_in_the_order_x_y_z_is_said(tmp_path: Path) -> None:
+    """For the volume alone that has it."""
+    source = make_source(tmp_path / "source")
+    write_table(source, [row("v1"), row("v2", spacing_z_um="0.5", spacing_x_um="2")])
+    _, report = _ingest(source, tmp_path / "raw")
+    first, second = (volume["warnings"] for volume in report["volumes"])
+    assert first == []
+    assert second == ["in the given spacing 0.5 × 0.5 × 2 µm (z × y × x), x alone is coarser; was it given as x, y, z?"]
+
+
 def test_originals_land_unchanged_with_their_checksums(tmp_path: Path) -> None:
     """Bytes, checksums, shape, spacing and dtype: the table says what lies there, and nothing else lies there."""
     source, raw = make_source(tmp_path / "source"), tmp_path / "raw"

@@ -81,6 +81,19 @@ def test_a_given_spacing_counts_more_than_the_file_s(tmp_path: Path, capsys: pyt
     assert "warning: 5000 × 1 × 1 µm is an unusual spacing" in capsys.readouterr().out
 
 
+def test_a_spacing_that_may_be_given_as_x_y_z_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Unless the file says the same: then it is no slip."""
+    plain = save_tiff(tmp_path / "a.tif", STACK)
+    assert _spacing(plain, (0.5, 0.5, 2.0)) == (0.5, 0.5, 2.0)
+    assert "warning: in the given spacing 0.5 × 0.5 × 2 µm (z × y × x), x alone is coarser" in capsys.readouterr().out
+    _spacing(plain, (2.0, 0.5, 0.5))
+    _spacing(plain, (0.5, 0.5, 0.5))
+    placed = save_nifti(tmp_path / "a.nii", STACK, (2.0, 0.5, 0.5), "micron")
+    capsys.readouterr()
+    _spacing(placed, (0.5, 0.5, 2.0))
+    assert "given spacing" not in capsys.readouterr().out
+
+
 def test_the_file_fills_the_axes_that_a_table_leaves_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As *ingest* does. A file without a spacing cannot."""
     file = save_nifti(tmp_path / "a.nii", STACK, (0.25, 0.5, 2.0), "micron")
