@@ -1,7 +1,7 @@
 """What the voxels of a volume must be: rules on an image, on its label, and on the two together."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.labels.meaning import Label, as_numbers, ignored_voxels, interpret
 from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number, exact_number
 from stages.common.imaging.stacks import read_stack
+from stages.ingest.labels.fit import ImageSample, doubt_of_fit, sample_of
 from stages.ingest.labels.named import Named, check_named
 from stages.ingest.labels.values import check_values, lone_value, occurring
 
@@ -21,11 +22,14 @@ _MAX_FOREGROUND = 0.5  # vessels fill less than half of any tissue
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What is kept of an image after its voxels are released, and what is doubtful about these."""
+    """What is kept of an image after its voxels are released, and what is doubtful about these. `sample` is for the
+    check of its label.
+    """
 
     shape_zyx: tuple[int, int, int]
     dtype: str
     warnings: tuple[str, ...] = ()
+    sample: ImageSample | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,8 @@ def check_image(path: Path) -> ImageFacts:
     is_mask = bool(np.logical_or(image_zyx == low, image_zyx == high).all())
     doubt = f"the image's voxels are {low:g} and {high:g} alone, as those of a label; is it one?"
     warnings = (doubt,) if is_mask else ()
-    return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype), warnings=warnings)
+    sample = sample_of(image_zyx)
+    return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype), warnings=warnings, sample=sample)
 
 
 def check_label(
@@ -61,11 +66,13 @@ def check_label(
     shape_zyx: tuple[int, int, int] | None,
     meaning: LabelMeaning = BINARY,
     named: Named = MappingProxyType({}),
+    sample: ImageSample | None = None,
 ) -> LabelFacts:
     """Raises DataError when the label is unreadable, of another shape than its image (if that is known), does not hold
     what `meaning` says of it, or has no vessel or no background among its labelled voxels.
 
-    `named` is what the set itself calls the values; it is refused where `meaning` contradicts it.
+    `named` is what the set itself calls the values; it is refused where `meaning` contradicts it. `sample` is of the
+    image; a label that does not fit it is doubtful.
     """
     label_zyx = as_numbers(read_stack(path))
     _check_dtype(label_zyx)
@@ -86,7 +93,7 @@ def check_label(
         foreground_share=label.foreground_share,
         labelled_share=label.labelled_share,
         occurring=occurring(label_zyx, meaning),
-        warnings=tuple(_warnings(label_zyx, label, meaning)),
+        warnings=tuple(_warnings(label_zyx, label, meaning, sample)),
     )
 
 
@@ -110,7 +117,9 @@ def _check_both_kinds(label_zyx: NDArray[Any], meaning: LabelMeaning) -> None:
         raise _refused("it is full: by ingest.label every labelled voxel is vessel")
 
 
-def _warnings(label_zyx: NDArray[Any], label: Label, meaning: LabelMeaning) -> Iterator[str]:
+def _warnings(
+    label_zyx: NDArray[Any], label: Label, meaning: LabelMeaning, sample: ImageSample | None
+) -> Iterator[str]:
     if meaning.rule.kind == "binary":
         values = label_zyx if label.labelled is None else label_zyx[label.labelled]
         low, high = values.min(), values.max()
@@ -120,6 +129,8 @@ def _warnings(label_zyx: NDArray[Any], label: Label, meaning: LabelMeaning) -> I
         yield f"{lone:g} is taken as vessel; set ingest.ignore_value: {lone:g} if nobody labelled its voxels"
     if label.foreground_share > _MAX_FOREGROUND:
         yield f"{label.foreground_share:.0%} of the voxels are labelled as vessel; is the label inverted?"
+    if sample is not None and (doubt := doubt_of_fit(sample, label.vessel, label.labelled)):
+        yield doubt
 
 
 def _check_dtype(stack: NDArray[Any]) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -148,7 +148,7 @@ class _Case:
             image_sha256=checksums[0],
             label_sha256=checksums[1],
             spacing_um=spacing_um,
-            image_facts=facts[0],
+            image_facts=replace(facts[0], sample=None),  # those of all volumes would take too much memory
             label_facts=facts[1],
         )
 
@@ -226,8 +226,9 @@ class _Case:
 
     def _label_facts(self, label: Path | None, image: ImageFacts | None) -> LabelFacts | None:
         meaning, named = self.inspection.meaning, self.inspection.named
+        shape_zyx, sample = (image.shape_zyx, image.sample) if image else (None, None)
         try:
-            facts = None if label is None else check_label(label, image.shape_zyx if image else None, meaning, named)
+            facts = None if label is None else check_label(label, shape_zyx, meaning, named, sample)
         except DataError as error:
             self._blame("label", error)
             return None
