@@ -14,6 +14,7 @@ from stages.common.imaging.labels.meaning import Label, as_numbers, ignored_voxe
 from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number, exact_number
 from stages.common.imaging.stacks import read_stack
 from stages.ingest.labels.fit import ImageSample, doubt_of_fit, sample_of
+from stages.ingest.labels.gaps import doubt_of_gaps
 from stages.ingest.labels.named import Named, check_named
 from stages.ingest.labels.values import check_values, lone_value, occurring
 
@@ -130,6 +131,8 @@ def _warnings(
     if label.foreground_share > _MAX_FOREGROUND:
         yield f"{label.foreground_share:.0%} of the voxels are labelled as vessel; is the label inverted?"
     if sample is not None and (doubt := doubt_of_fit(sample, label.vessel, label.labelled)):
+        yield doubt
+    if sample is not None and label.labelled is None and (doubt := doubt_of_gaps(label.vessel, sample.contrast_z)):
         yield doubt
 
 
