@@ -47,6 +47,7 @@ class Inspection:
     notes: dict[str, int] = field(default_factory=dict)  # what holds for several volumes → for how many
     _images: dict[str, str] = field(default_factory=dict)  # sha256 → id of the volume that had it first
     _labels: dict[str, str] = field(default_factory=dict)
+    _voxels: dict[str, str] = field(default_factory=dict)  # key of an image's sample → the volume that had it first
     _values: set[Number] = field(default_factory=set)  # that the settings name and a label holds
     _sha256: dict[str, str] = field(default_factory=dict)  # of files in the source that several rows may name
 
@@ -87,6 +88,11 @@ class Inspection:
         first = self._seen(kind).setdefault(sha256, volume)
         return None if first == volume else first
 
+    def same_voxels(self, key: str, volume: str) -> str | None:
+        """The volume that had an image of these voxels before, in whatever file; None for the first."""
+        first = self._voxels.setdefault(key, volume)
+        return None if first == volume else first
+
     def other_use(self, kind: Kind, sha256: str, volume: str) -> str | None:
         """The volume that had a file of this content before as the other of image and label, None without one."""
         first = self._seen("label" if kind == "image" else "image").get(sha256)
@@ -118,6 +124,7 @@ class _Case:
         label_facts = None if self._path("label") == self._path("image") else self._label_facts(label, image_facts)
         spacing_um, source = self._spacing() if image and image_facts else (None, None)
         checksums = self._checksums(image, label)
+        self._check_voxels(image_facts)
         facts = VolumeFacts(
             shape_zyx=image_facts.shape_zyx if image_facts else None,
             spacing_um=spacing_um,
@@ -269,6 +276,14 @@ class _Case:
         self._check_role("image", image_sha256, "label")
         self._check_role("label", label_sha256, "image")
         return image_sha256, label_sha256
+
+    def _check_voxels(self, image: ImageFacts | None) -> None:
+        """An image that was saved again, as in another format, is not another animal's."""
+        sample = image.sample if image else None
+        other = self.inspection.same_voxels(sample.key, self.candidate.id) if sample else None
+        reason = f"image {self._path('image')}: it has the same content as {other}'s"
+        if other and reason not in self.reasons:
+            self.reasons.append(f"image {self._path('image')}: its voxels are those of {other}'s, saved again")
 
     def _check_role(self, kind: Kind, sha256: str, former: Kind) -> None:
         """A file that is the `former` of another volume is not the `kind` of this one."""

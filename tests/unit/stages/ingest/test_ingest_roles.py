@@ -4,12 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.ingest.ingest import ingest
 from stages.ingest.params import Ingest
 from stages.ingest.table import read_table
-from tests.unit.stages.ingest.made import label_zyx, make_source, row, save_tiff, write_table
+from tests.unit.stages.ingest.made import image_zyx, label_zyx, make_source, row, save_tiff, write_table
 
 
 def _params(source: Path) -> Ingest:
@@ -49,6 +50,17 @@ def test_an_image_that_is_its_own_label_is_named_as_that(tmp_path: Path) -> None
     ingest(_params(source), raw=tmp_path / "raw")
     volumes = json.loads((tmp_path / "raw" / "validation.json").read_text())["volumes"]
     assert [volume["reasons"] for volume in volumes] == [["image and label are the same file"], []]
+
+
+@pytest.mark.parametrize("how", [{"compression": "zlib"}, {"bigtiff": True}, {"description": "exported"}])
+def test_an_image_that_was_saved_again_is_found_by_its_voxels(tmp_path: Path, how: dict[str, object]) -> None:
+    """It would be trained on in one fold and validated in another."""
+    source = make_source(tmp_path / "source")
+    save_tiff(source / "images" / "v3.tif", image_zyx(0).astype(np.uint16), **how)  # as v1's
+    ingest(_params(source), raw=tmp_path / "raw")
+    volumes = json.loads((tmp_path / "raw" / "validation.json").read_text())["volumes"]
+    assert volumes[2]["reasons"] == ["image images/v3.tif: its voxels are those of v1's, saved again"]
+    assert [volume["reasons"] for volume in volumes[:2]] == [[], []]
 
 
 @pytest.mark.parametrize(("groups", "is_said"), [(("b", ""), True), (("b", "c"), False), (("", ""), False)])
