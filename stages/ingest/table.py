@@ -29,6 +29,7 @@ from stages.common.imaging.suffixes import READ, is_slice, may_name_stack
 from stages.common.imaging.zyx import PartialSpacing
 from stages.common.text import find_hidden
 from stages.ingest.candidates import Candidate, SourceContent
+from stages.ingest.exchanged import exchanged
 
 _FILES = ("image", "label")
 # what R, pandas and people write for a value that is missing
@@ -107,6 +108,7 @@ def read_table(file: Path, shown: str, list_folder: Callable[[str], list[str]]) 
     _check_roots(entries)
     _check_copies(entries)
     _check_roles(entries)
+    _check_names(entries)
     candidates = tuple(_candidate(entry) for entry in entries)
     return SourceContent(
         candidates=candidates, notes=(*table.notes, *_group_notes(candidates), *_merged_groups(entries))
@@ -266,6 +268,15 @@ def _check_roles(entries: Sequence[_Entry]) -> None:
             rows = [line for line in lines[other].get(path, ()) if line != entry.row.line]
             if path and rows:
                 entry.reasons.append(f"{column} {path!r} is the {other} of line {rows[0]}")
+
+
+def _check_names(entries: Sequence[_Entry]) -> None:
+    """A label that goes by its name with another row's image: of a table, people sort one column alone."""
+    whole = [entry for entry in entries if all(entry.files.values())]
+    found = exchanged([(entry.files["image"], entry.files["label"]) for entry in whole])
+    for entry, other in ((whole[place], whole[at]) for place, at in found.items()):
+        goes_with = f"goes by its name with the image of line {other.row.line}, {other.files['image']!r}"
+        entry.warnings.append(f"label {entry.files['label']!r} {goes_with}, not with its own")
 
 
 def _candidate(entry: _Entry) -> Candidate:
