@@ -97,7 +97,11 @@ def survey(stack: StackRequest, report: Report, recipe: Recipe | None = None) ->
         if recipe is not None:
             warn_of_older_reading(opened, recipe, report)
         return StackGeometry(
-            shape_zyx=opened.shape_zyx, spacing_um=spacing_um, source=stack.image, world=opened.geometry
+            shape_zyx=opened.shape_zyx,
+            spacing_um=spacing_um,
+            source=stack.image,
+            world=opened.geometry,
+            start_um=opened.header.start_um,
         )
 
 

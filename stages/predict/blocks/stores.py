@@ -50,8 +50,8 @@ class Stores:
     def _open(self, folder: Path, dtype: Any) -> Any:
         if (folder / LEVEL / ".zarray").is_file():
             return open_store(folder)
-        shape, spacing_um = self._survey.shape_zyx, self._survey.spacing_um
-        return create_store(folder, np.dtype(dtype), shape, self._chunks, spacing_um)
+        found = self._survey
+        return create_store(folder, np.dtype(dtype), found.shape_zyx, self._chunks, found.spacing_um, found.start_um)
 
 
 def _flush(folder: Path, files: Iterator[str]) -> None:

@@ -49,6 +49,7 @@ def survey_stack(request: PredictRequest, evaluation: Evaluation, runtime: Runti
     found = BlockSurvey(
         shape_zyx=place.shape_zyx,
         spacing_um=place.spacing_um,
+        start_um=place.start_um,
         block_zyx=block,
         offset=scale.offset,
         divisor=scale.divisor,

@@ -31,13 +31,15 @@ FOREGROUND_IN_NIFTI = 1  # a label map
 @dataclass(frozen=True, kw_only=True)
 class StackGeometry:
     """Where a stack is: shape (z, y, x), spacing (z, y, x; µm), and the file whose NIfTI header and order of axes are
-    kept, if it has them. `world` is where another format (NRRD, MetaImage) says that its voxels are.
+    kept, if it has them. `world` is where another format (NRRD, MetaImage) says that its voxels are, `start_um` (z, y,
+    x) where an OME-Zarr says that its first voxel is.
     """
 
     shape_zyx: Shape
     spacing_um: Spacing
     source: Path
     world: Geometry | None = None
+    start_um: tuple[float, float, float] | None = None
 
     @property
     def known_world(self) -> Geometry | None:
@@ -64,7 +66,7 @@ def _write(file: Path, slices: Iterator[NDArray[Any]], dtype: np.dtype[Any], pla
     if _is_nifti(file):
         _write_nifti(file, slices, dtype, place)
     elif suffix_of(file.name) in ZARR_SUFFIXES:
-        write_zarr(file, slices, dtype, place.shape_zyx, place.spacing_um)
+        write_zarr(file, slices, dtype, place.shape_zyx, place.spacing_um, place.start_um)
     else:
         _write_tiff(file, slices, dtype, place)
 
@@ -148,8 +150,9 @@ def _affine_of(place: StackGeometry) -> tuple[NDArray[np.float64], str]:
     """The affine and its unit for a source without a NIfTI header."""
     if place.known_world is not None:
         return nifti_affine(place.known_world)
-    z, y, x = place.spacing_um
-    return np.diag([x, y, z, 1.0]), "micron"
+    affine = np.diag([*place.spacing_um[::-1], 1.0])
+    affine[:3, 3] = (place.start_um or (0.0, 0.0, 0.0))[::-1]
+    return affine, "micron"
 
 
 def _nifti_header(dtype: np.dtype[Any], place: StackGeometry, axes_zyx: tuple[int, ...], source: Nifti | None) -> Any:

@@ -19,11 +19,12 @@ def write_zarr(
     dtype: np.dtype[Any],
     shape_zyx: tuple[int, int, int],
     spacing_um: tuple[float, float, float],
+    start_um: tuple[float, float, float] | None = None,
 ) -> None:
     """Write the slices (yx) to the store `folder`, whose previous content is removed."""
     depth = _depth(shape_zyx, dtype)
     chunks = (depth, min(CHUNK_ZYX[1], shape_zyx[1]), min(CHUNK_ZYX[2], shape_zyx[2]))
-    array = create_store(folder, dtype, shape_zyx, chunks, spacing_um)
+    array = create_store(folder, dtype, shape_zyx, chunks, spacing_um, start_um)
     first = 0
     for slab in _slabs(slices, depth):
         array[first : first + len(slab)] = slab
@@ -36,12 +37,15 @@ def create_store(
     shape_zyx: tuple[int, int, int],
     chunks_zyx: tuple[int, int, int],
     spacing_um: tuple[float, float, float],
+    start_um: tuple[float, float, float] | None = None,
 ) -> Any:
-    """Make the store `folder`, whose former content is removed; returns its array, all zeros."""
+    """Make the store `folder`, whose former content is removed; returns its array, all zeros. Its first voxel is at
+    `start_um` (z, y, x), if that is known.
+    """
     import zarr
 
     group = zarr.open_group(folder, mode="w", zarr_format=2)
-    group.attrs["multiscales"] = [_image(folder, spacing_um)]
+    group.attrs["multiscales"] = [_image(folder, spacing_um, start_um)]
     return group.create_array(
         LEVEL, shape=shape_zyx, dtype=dtype, chunks=chunks_zyx, chunk_key_encoding={"name": "v2", "separator": "/"}
     )
@@ -71,11 +75,15 @@ def _slabs(slices: Iterator[NDArray[Any]], depth: int) -> Iterator[NDArray[Any]]
         yield np.stack(waiting)
 
 
-def _image(folder: Path, spacing_um: tuple[float, float, float]) -> dict[str, Any]:
-    scale = {"type": "scale", "scale": [float(size) for size in spacing_um]}
+def _image(
+    folder: Path, spacing_um: tuple[float, float, float], start_um: tuple[float, float, float] | None
+) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [{"type": "scale", "scale": [float(size) for size in spacing_um]}]
+    if start_um is not None:
+        steps.append({"type": "translation", "translation": [float(place) for place in start_um]})
     return {
         "version": "0.4",
         "name": folder.name[: -len(suffix_of(folder.name) or "")] or folder.name,
         "axes": [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"],
-        "datasets": [{"path": LEVEL, "coordinateTransformations": [scale]}],
+        "datasets": [{"path": LEVEL, "coordinateTransformations": steps}],
     }

@@ -25,6 +25,7 @@ class BlockSurvey(Stored):
 
     shape_zyx: Shape
     spacing_um: Spacing
+    start_um: tuple[Finite, Finite, Finite] | None = None  # of the first voxel, where the file says so
     block_zyx: Shape
     offset: Finite
     divisor: Finite
