@@ -60,6 +60,8 @@ ACCEPTED = _accepted()  # a name in the form of `key_of` → the column that it 
 _SPACING_LIKE = re.compile(r"spac|voxel_?siz|pixel_?siz|physical_?siz|resolution|calibration|^d?[zyx]$|^[zyx]_step")
 # words of names that may mean a spacing, but also something else, next to an axis or a unit
 _MAYBE_SPACING = {"scale", "res", "pixdim", "thickness", "sampling", "step", "delta", "voxel", "pixel", "size"}
+_AXIS_WORD = re.compile(r"d?(?:z|y|x|xy|yx)(?:size|(step|res|scale|pitch))?")  # dz, xysize, zstep
+_PARTS = {"px", "pixel", "pixels", "voxel", "voxels", "slice", "section"}  # um_per_px, slice_um
 _LISTED = 6  # accepted names that a message lists
 _OUR_OWN = {"spacing_source"}  # a remark that `capillary dataset init` writes
 
@@ -137,8 +139,10 @@ def _looks_like_spacing(key: str, missing: Sequence[str]) -> bool:
 def _may_be_spacing(key: str) -> bool:
     words = set(key.split("_"))
     is_measured = bool(words & {*_MICROMETRES, *_OTHER_UNITS})
-    is_of_axis = any(word in {"z", "y", "x", "xy", "yx"} for word in words)
-    return (is_measured and is_of_axis) or bool(words & _MAYBE_SPACING and (is_measured or is_of_axis))
+    axes = [found for word in words if (found := _AXIS_WORD.fullmatch(word))]
+    if any(found[1] for found in axes) or (words & _PARTS and words & {*_MICROMETRES}):
+        return True
+    return bool((is_measured and axes) or (words & _MAYBE_SPACING and (is_measured or axes)))
 
 
 def _doubt(key: str) -> str:

@@ -140,6 +140,8 @@ def test_a_column_by_its_own_name_comes_before_others_that_mean_it() -> None:
         (("um_z", "um_y", "um_x"), "'um_z', 'um_y', 'um_x'"),
         (("scale z", "age", "thickness (µm)"), "'scale z', 'thickness (µm)'"),
         (("x-ray", "scale", "num_voxels", "sex"), ""),
+        (("dz_nm", "zstep", "zpatient", "xsize"), "'dz_nm', 'zstep'"),
+        (("µm per px", "slice (µm)", "slices", "cells_per_mm"), "'µm per px', 'slice (µm)'"),
         (("spacing_z_um", "y_um", "x_um", "size_mm"), ""),
     ],
 )
