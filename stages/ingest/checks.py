@@ -13,6 +13,7 @@ from stages.common.errors import DataError
 from stages.common.imaging.labels.meaning import Label, as_numbers, ignored_voxels, interpret
 from stages.common.imaging.labels.rule import BINARY, LabelMeaning, Number, exact_number
 from stages.common.imaging.stacks import read_stack
+from stages.ingest.image_doubts import doubts_about
 from stages.ingest.labels.fit import ImageSample, doubt_of_fit, sample_of
 from stages.ingest.labels.gaps import doubt_of_gaps
 from stages.ingest.labels.named import Named, check_named
@@ -56,9 +57,9 @@ def check_image(path: Path) -> ImageFacts:
     if low == high:
         raise _refused(f"every voxel is {low:g}: the image is empty")
     is_mask = bool(np.logical_or(image_zyx == low, image_zyx == high).all())
-    doubt = f"the image's voxels are {low:g} and {high:g} alone, as those of a label; is it one?"
-    warnings = (doubt,) if is_mask else ()
     sample = sample_of(image_zyx)
+    doubt = f"the image's voxels are {low:g} and {high:g} alone, as those of a label; is it one?"
+    warnings = (doubt,) if is_mask else tuple(doubts_about(image_zyx, sample.contrast_z))
     return ImageFacts(shape_zyx=_shape(image_zyx), dtype=str(image_zyx.dtype), warnings=warnings, sample=sample)
 
 

@@ -22,20 +22,19 @@ def doubt_of_gaps(vessel_zyx: NDArray[np.uint8], contrast_z: NDArray[np.float32]
     filled: NDArray[np.bool_] = np.any(vessel_zyx, axis=(1, 2))
     if filled.all() or not filled.any():
         return ""
-    runs = [run for run in _runs(~filled) if _is_doubtful(run, len(filled))]
+    runs = [run for run in runs_of(~filled) if _is_doubtful(run, len(filled))]
     least = _SAME_CONTRAST * float(np.median(contrast_z[filled]))
     runs = [run for run in runs if float(np.median(contrast_z[run.start : run.stop])) >= least]
     edges = {z for run in runs for z in (run.start - 1, run.stop) if 0 <= z < len(filled)}
     if not edges or float(np.median([_tiles_with_vessel(vessel_zyx[z]) for z in edges])) < _MANY:
         return ""
     count = sum(map(len, runs))
-    said = (
-        f"the label has no vessel in {counted(count, 'slice')} of {len(filled)} ({_text(runs)}), and many next to them"
-    )
+    empty = f"{counted(count, 'slice')} of {len(filled)} ({slices_text(runs)})"
+    said = f"the label has no vessel in {empty}, and many next to them"
     return f"{said}; if nobody labelled them, fill them with the value of ingest.ignore_value"
 
 
-def _runs(flags_z: NDArray[np.bool_]) -> list[range]:
+def runs_of(flags_z: NDArray[np.bool_]) -> list[range]:
     """The runs of slices that are true."""
     turns = np.flatnonzero(np.diff(np.concatenate(([0], flags_z.view(np.int8), [0])))).tolist()
     return [range(start, stop) for start, stop in zip(turns[::2], turns[1::2], strict=True)]
@@ -51,7 +50,7 @@ def _tiles_with_vessel(slice_yx: NDArray[np.uint8]) -> int:
     return sum(bool(tile.any()) for row in rows for tile in np.array_split(row, _SIDE, axis=1))
 
 
-def _text(runs: Sequence[range]) -> str:
+def slices_text(runs: Sequence[range]) -> str:
     """Slices counted from 1, as viewers do."""
     shown = [f"{run.start + 1}" if len(run) == 1 else f"{run.start + 1}-{run.stop}" for run in runs[:_LISTED]]
     return ", ".join(shown) + (", …" if len(runs) > _LISTED else "")
