@@ -103,6 +103,8 @@ def _other_shape(label: tuple[int, ...], image: tuple[int, int, int]) -> str:
     what = f"its shape {_show(label)} is not the image's {_show(image)}"
     if label[1:] == image[1:] and label[0] < image[0]:
         what += "; if the other slices are not labelled, fill them with the value of ingest.ignore_value"
+    elif sorted(label) == sorted(image):
+        what += "; its axes seem to be exchanged: save it as z, y, x"
     return what
 
 

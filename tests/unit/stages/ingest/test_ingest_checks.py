@@ -102,6 +102,7 @@ def test_half_of_the_voxels_may_be_vessel(tmp_path: Path) -> None:
     ("label", "says"),
     [
         (label_zyx()[:, :-1], r"4 × 23 × 20 is not the image's 4 × 24 × 20$"),
+        (label_zyx().T, r"20 × 24 × 4 is not the image's 4 × 24 × 20; its axes seem to be exchanged"),
         (
             label_zyx()[:2],
             r"2 × 24 × 20 is not the image's 4 × 24 × 20; if the other slices are not labelled, fill them",
