@@ -18,6 +18,7 @@ from stages.ingest.candidates import Candidate
 from stages.ingest.families import doubt_of_groups
 from stages.ingest.inspection import Inspection
 from stages.ingest.layout import list_candidates
+from stages.ingest.odd_spacings import odd_spacings
 from stages.ingest.params import Ingest
 from stages.ingest.sources.parquet import with_parquet
 from stages.ingest.sources.source import PUBLIC_HUB, Hub, open_source
@@ -54,7 +55,7 @@ def ingest(params: Ingest, *, raw: Path, cache: Path | None = None, hub: Hub = P
         verdicts = _inspect(candidates, inspection)
         shutil.rmtree(scratch)
         notes = [*said, *offer.notes, *(f"{text} (volumes: {count})" for text, count in inspection.notes.items())]
-        notes += [doubt] if (doubt := doubt_of_groups(candidates)) else []
+        notes += [*odd_spacings(verdicts), *([doubt] if (doubt := doubt_of_groups(candidates)) else [])]
         absent = map(number_text, inspection.absent_values())
         notes += [f"no label has the value {value} that the settings name" for value in absent]
         for note in notes:
