@@ -152,13 +152,14 @@ class Mirror(Follower):
 
     def _take_results(self) -> None:
         hashes = self._hashes()
-        ready = self._folder / f".{OUTS}"
-        shutil.rmtree(ready, ignore_errors=True)
+        ready, outs = self._folder / f".{OUTS}", self._folder / OUTS
         if hashes:
             self._remote.pull(sorted(set(hashes.values())))
+            for former in (ready, outs):  # of a look that was cut short: without ended.json nobody has used them
+                shutil.rmtree(former, ignore_errors=True)
             for name, digest in hashes.items():
                 restore(self._remote.cache, digest, ready / name)
-            ready.rename(self._folder / OUTS)
+            ready.rename(outs)
         order = self._plan.order
         for name, place in ((OUTBOX, order.outbox), (RECEIPTS, order.receipts)):
             if place is not None and (content := self._read(name, MOST_ARCHIVE_BYTES)) is not None:

@@ -2,16 +2,18 @@
 
 import errno
 import io
+import json
 import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
 from capillary.dvc import remote
-from capillary.dvc.remote import Remote
+from capillary.dvc.remote import MOST_BYTES, Remote
 from capillary.lifetimes.stop import Stop
 from capillary.places import jobs
 from capillary.places.apart import node
@@ -214,6 +216,27 @@ def test_what_a_node_cannot_have_is_refused(plan: StagePlan, make_plan: Make) ->
     assert "MLFLOW_TRACKING_URI" in caught.value.remedy
 
 
+def test_results_whose_arrival_was_cut_short_arrive_again(plan: StagePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remote went away after the outs and before the word that the job ended, or the head was killed there."""
+    written(plan)
+    lab, folder, read = Remote(plan.root), job_folder(plan), Remote.read
+    (plan.root / "made").write_text("result")
+    lab.push([digest := lab.add(plan.root / "made")])
+    lab.write(box_of(folder), "outs.json", json.dumps({"data/out": digest}).encode())
+    lab.write(box_of(folder), "ended.json", WELL)
+
+    def away(own: Remote, box: str, name: str, most_bytes: int = 0) -> bytes | None:
+        return _away() if name == node.CIRCUMSTANCES_FILE else read(own, box, name, most_bytes or MOST_BYTES)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Remote, "read", away)
+        Mirror(plan, folder).pump()
+    assert read_ended(folder) is None
+    Mirror(plan, folder).pump()
+    assert read_ended(folder) is not None
+    assert (folder / "outs/data/out").read_text() == "result"
+
+
 def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan) -> None:
     """Whoever can write to the remote may say anything."""
     written(plan)
@@ -277,7 +300,7 @@ def test_capillary_jobs_says_so_when_the_remote_is_away(
     assert "the remote does not answer (no route)" in capsys.readouterr().out
 
 
-def _away(*_: object) -> None:
+def _away(*_: object) -> NoReturn:
     raise OSError("no route")
 
 
