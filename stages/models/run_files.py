@@ -4,19 +4,19 @@ import stat
 import tempfile
 from pathlib import Path
 
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
 from stages.common.errors import DataError
+from stages.common.tracking.artifact_store import open_store
 from stages.common.tracking.server import Server, patient_transfers, settled
 
 
 def fetch_artifact(root_uri: str, path: str, most_bytes: int, server: Server) -> bytes | None:
     """The content of `path` below the artifact folder `root_uri`; None if it lists no such file.
 
-    Raises DataError for one that is not a plain file of at most `most_bytes`, as it is listed and as it arrives.
+    Raises DataError for one that is not a plain file of at most `most_bytes`, as it is listed and as it arrives;
+    ServiceError where the login would go to another server.
     """
     with tempfile.TemporaryDirectory() as folder, patient_transfers(), settled(server):
-        files = get_artifact_repository(root_uri, tracking_uri=server.uri)
+        files = open_store(root_uri, server)
         listed = server.call("list artifacts", lambda: files.list_artifacts(path.rpartition("/")[0]))
         found = next((file for file in listed or () if file.path == path), None)
         if found is None:

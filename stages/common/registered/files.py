@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mlflow.entities import FileInfo, Run
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from stages.common.errors import DataError
+from stages.common.tracking.artifact_store import open_store
 from stages.common.tracking.server import Server, patient_transfers, redact, settled
 
 _PART_BYTES = 1 << 20
@@ -23,11 +23,12 @@ def fetch_file(path: str, model: str, version: str, server: Server, most_bytes: 
     """The content of the file `path` of a version; alone, whatever else its folder holds.
 
     Raises DataError when it is not a plain file of at most `most_bytes`, as the registry lists it and as it arrives.
+    Raises ServiceError where the login would go to another server.
     """
 
     def find() -> ArtifactRepository:
         source = server.client.get_model_version_download_uri(model, version)
-        return get_artifact_repository(source, tracking_uri=server.uri)
+        return open_store(source, server)
 
     where = f"{path} of {model} version {version} in the registry at {redact(server.uri)}"
     return _fetch(path, find, where, server, most_bytes)
@@ -37,7 +38,7 @@ def fetch_run_file(path: str, run: Run, server: Server, most_bytes: int) -> byte
     """The content of the file `path` of `run`; raises as fetch_file does."""
 
     def find() -> ArtifactRepository:
-        return get_artifact_repository(run.info.artifact_uri, tracking_uri=server.uri)
+        return open_store(run.info.artifact_uri, server)
 
     return _fetch(path, find, f"{path} of the run {run.info.run_id} at {redact(server.uri)}", server, most_bytes)
 
@@ -49,7 +50,7 @@ def folders_of_run(run: Run, server: Server) -> set[str]:
     not know this question refuse the whole list.
     """
     with patient_transfers(), settled(server):
-        files = get_artifact_repository(run.info.artifact_uri, tracking_uri=server.uri)
+        files = open_store(run.info.artifact_uri, server)
         listed = server.call("list files", files.list_artifacts)
     return {file.path for file in listed if file.is_dir}
 

@@ -57,7 +57,12 @@ class FakeMlflow:
     def do_create_run(self, _experiment: str, *, start_time: int, tags: dict[str, str], run_name: str) -> Any:
         run_id = f"run-{len(self.runs)}"
         info = SimpleNamespace(
-            run_id=run_id, status="RUNNING", lifecycle_stage="active", run_name=run_name, experiment_id="1"
+            artifact_uri=f"s3://bucket/{run_id}",
+            run_id=run_id,
+            status="RUNNING",
+            lifecycle_stage="active",
+            run_name=run_name,
+            experiment_id="1",
         )
         data = SimpleNamespace(tags=dict(tags), params={}, metrics={})
         self.runs[run_id] = SimpleNamespace(info=info, data=data, points=[], start_time=start_time)

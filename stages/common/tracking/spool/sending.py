@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from stages.common.errors import CapillaryError, ServiceError
 from stages.common.program.messages import get_logger
 from stages.common.text import visible
+from stages.common.tracking.artifact_store import refuse_other_server
 from stages.common.tracking.receipts import Receipt, write_receipt
 from stages.common.tracking.server import RefusedError, redact, settled, uploads
 from stages.common.tracking.spool.batches import batches, slices
@@ -235,6 +236,7 @@ class Sending:
 
     def _take(self, found: Run | None) -> None:
         run = found or self._runs.create()
+        self._call("say where files go", partial(refuse_other_server, run.info.artifact_uri or "", self._server))
         if found is not None and found.info.run_id != self._sent.run_id:
             log.info(f"continuing MLflow run {found.info.run_id}")
         self._run, self._known_params = run, set(run.data.params)
