@@ -23,12 +23,13 @@ from serving.models.messages import Answer, Message, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
 from serving.models.view import write_view
 from serving.settings import THREADS, ServeSettings
-from stages.common.errors import CapillaryError, find_foreseen
+from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.machine.cores import allowed_cores
 from stages.common.monitoring.memory_guard import guarding
 from stages.common.program.messages import get_logger, print_messages
 from stages.common.requests.prediction.request import StackRequest
 from stages.common.runtime import read_runtime
+from stages.common.text import visible
 from stages.predict.disk.scratch import Scratch
 from stages.predict.reporting import Report, Tick
 from stages.predict.steps import Method, compute, prepare, survey, write
@@ -105,8 +106,24 @@ def _segment(ask: dict[str, Any], networks: Networks, send: Send) -> None:
                 ),
             )
         )
-    except CapillaryError as error:
-        send(Answer(job=job, failure=_failure(error)))
+    except Exception as error:  # noqa: BLE001 - one stack's: the networks serve the next one, and everybody else
+        send(Answer(job=job, failure=_failure(_of_stack(error, job))))
+
+
+def _of_stack(error: Exception, job: str) -> CapillaryError:
+    """The failure of a stack as its client is told; what the operator should know is logged.
+
+    Raises torch's own errors: after one, a GPU may be of no use to this process.
+    """
+    found = find_foreseen(error)
+    if found is error:
+        return found
+    if found is None and isinstance(error, RuntimeError):
+        raise error
+    log.error(f"job {job}: {error!r}", exc_info=error if found is None else None)
+    what = "the service cannot work on this stack" if found is None else found.what
+    remedy = "send it again later, or tell the service's operator, whose log says more"
+    return CapillaryError(what, remedy=remedy, code=ExitCode.UNEXPECTED if found is None else found.code)
 
 
 def segment(folder: Path, request: Request, networks: Networks, note: Callable[[float], None]) -> Result:
@@ -198,7 +215,8 @@ def _foreseen(error: CapillaryError | OSError) -> CapillaryError:
 
 
 def _failure(error: CapillaryError) -> dict[str, str]:
-    return {"what": error.what, "remedy": error.remedy}
+    # names in a stack may be no text, and the service ends a process that sends such an answer
+    return {"what": visible(error.what), "remedy": visible(error.remedy)}
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import pytest
 
 from serving import worker
 from serving.models import networks
-from serving.models.messages import Answer
+from serving.models.messages import Answer, line_of
 from serving.settings import THREADS
+from stages.common.errors import DataError
 
 LOCK = "mlruns/.first-use.lock"
 
@@ -64,3 +65,41 @@ def test_progress_grows_from_step_to_step() -> None:
     assert shares == sorted(set(shares))
     assert shares[-1] == 1
     assert len([share for share in shares if share <= 0.1]) == 100
+
+
+ASKED = {"job": "0" * 32, "folder": "/", "request": {"file_name": "a.tif", "suffix": ".tif"}}
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/srv/jobs/.mask.tif.sums"), "the disk is full"),
+        (MemoryError(), "not enough memory"),
+        (TypeError("/srv/jobs"), "cannot work on this stack"),
+        (DataError("it holds a\udcff.tif", remedy="-"), r"it holds a\udcff.tif"),
+    ],
+)
+def test_what_stops_a_stack_ends_no_process(error: Exception, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The networks would be loaded again, three times for one stack, and the client told to send a smaller one."""
+    said: list[bytes] = []
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "segment", fail)
+    worker._segment(ASKED, None, lambda answer: said.append(line_of(answer)))  # type: ignore[arg-type]
+    failure = Answer.model_validate_json(said[0]).failure
+    assert failure is not None
+    assert what in failure["what"]
+    assert "/srv" not in str(failure)
+
+
+def test_a_gpu_s_error_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next stack would meet it, too; another process gets a new context."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(worker, "segment", fail)
+    with pytest.raises(RuntimeError, match="device-side"):
+        worker._segment(ASKED, None, lambda _: None)  # type: ignore[arg-type]
