@@ -17,6 +17,8 @@ from stages.common.tiling.volume import DiskVolume
 from stages.predict.disk.scratch import Scratch
 from stages.predict.reporting import ALOUD, Report
 
+LEAST_UM, MOST_UM = 1e-6, 1e6  # a NIfTI has 32 bits for them, and squares them
+
 
 @dataclass(frozen=True, kw_only=True)
 class Normalised:
@@ -33,7 +35,7 @@ class Normalised:
 def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Report = ALOUD) -> Spacing:
     """The spacing (z, y, x; µm): on each axis what the user gave, else what the file says.
 
-    Raises CapillaryError (usage) when neither does.
+    Raises CapillaryError (usage) when neither does, and for one that no file can hold.
     """
     header = stack.header
     told = spacing_of(header)
@@ -57,6 +59,11 @@ def choose_spacing(stack: OpenStack, given_um: PartialSpacing | None, report: Re
 
 
 def _given(spacing_um: Spacing, header_um: Spacing | None, report: Report) -> Spacing:
+    if not all(LEAST_UM <= size <= MOST_UM for size in spacing_um):
+        raise UsageError(
+            f"{show(spacing_um)} µm is not a spacing that a mask can be written with",
+            remedy=f"give lengths from {LEAST_UM:g} to {MOST_UM:g} µm",
+        )
     if not is_sane(spacing_um):
         report.warn(f"{show(spacing_um)} µm is an unusual spacing for a light microscope")
     if doubt := doubt_of_given(spacing_um, header_um):

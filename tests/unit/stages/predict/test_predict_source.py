@@ -94,6 +94,15 @@ def test_a_spacing_that_may_be_given_as_x_y_z_is_said(tmp_path: Path, capsys: py
     assert "given spacing" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("size_um", [1e-320, 1e300])
+def test_a_spacing_that_no_file_can_hold_is_refused_first(tmp_path: Path, size_um: float) -> None:
+    """Not after the prediction, where the mask is to be written."""
+    file = save_tiff(tmp_path / "a.tif", STACK)
+    with pytest.raises(CapillaryError, match="not a spacing") as caught:
+        _spacing(file, (size_um, 1.0, 1.0))
+    assert caught.value.code == ExitCode.USAGE
+
+
 def test_the_file_fills_the_axes_that_a_table_leaves_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As *ingest* does. A file without a spacing cannot."""
     file = save_nifti(tmp_path / "a.nii", STACK, (0.25, 0.5, 2.0), "micron")
