@@ -51,8 +51,8 @@ async def receive(request: Request, target: Path, limit: SizeLimit, idle_s: floa
         raise Refusal(415, "the body is not multipart/form-data", "send the stack in the multipart field `stack`")
     with target.open("xb") as stream:
         parts = _Parts(stream.write)
-        parser = MultipartParser(boundary, parts.callbacks())
         try:
+            parser = MultipartParser(boundary, parts.callbacks())
             async for chunk in _bounded(request, limit, idle_s):
                 await asyncio.to_thread(parser.write, chunk)  # it writes to the disk
             parser.finalize()

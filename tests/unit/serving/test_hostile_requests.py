@@ -37,6 +37,7 @@ BODIES = {
     "two stacks": (STACK + STACK + "--b--", TYPE, 422, "twice"),
     "unknown field": (STACK + _part("model", "x/1") + "--b--", TYPE, 422, "no field `model`"),
     "no boundary": (STACK, "multipart/form-data", 415, "not multipart"),
+    "long boundary": (STACK, TYPE + "b" * 500, 400, "Boundary length"),
     "json": ("{}", "application/json", 415, "not multipart"),
     "cut off": (STACK, TYPE, 400, "last boundary"),
     "no multipart at all": ("hello", TYPE, 400, "cannot be read"),
