@@ -19,7 +19,7 @@ import torch
 
 from serving.jobs.files import result_files, stack_path
 from serving.jobs.record import Request, Result
-from serving.models.messages import Answer, Message, line_of
+from serving.models.messages import Answer, Message, Resolve, line_of
 from serving.models.networks import Networks, load_networks, pinned_reference, self_test
 from serving.models.view import write_view
 from serving.settings import THREADS, ServeSettings
@@ -79,17 +79,19 @@ def _listen(take_stack: Callable[[dict[str, Any]], None], send: Send) -> None:
     for line in sys.stdin:
         ask = _parsed(line)
         if ask["ask"] == "resolve":
-            threading.Thread(target=_resolve, args=(str(ask["reference"]), send), daemon=True).start()
+            asked = Resolve.model_validate(ask)
+            threading.Thread(target=_resolve, args=(asked, send), daemon=True).start()
         else:
             take_stack(ask)
     os._exit(0)
 
 
-def _resolve(reference: str, send: Send) -> None:
+def _resolve(asked: Resolve, send: Send) -> None:
     try:
-        send(Answer(resolved=pinned_reference(reference, Path.cwd(), read_runtime())))
+        found = pinned_reference(asked.reference, Path.cwd(), read_runtime())
+        send(Answer(number=asked.number, resolved=found))
     except (CapillaryError, OSError) as error:
-        send(Answer(unresolved=_foreseen(error).what))
+        send(Answer(number=asked.number, unresolved=visible(_foreseen(error).what)))
 
 
 def _segment(ask: dict[str, Any], networks: Networks, send: Send) -> None:

@@ -26,10 +26,14 @@ class Segment(Message):
 
 
 class Resolve(Message):
-    """To the worker: which networks does `reference` lead to now? Answered in the middle of a stack, too."""
+    """To the worker: which networks does `reference` lead to now? Answered in the middle of a stack, too.
+
+    The answer has the same `number`: one that comes too late is none to the next question.
+    """
 
     ask: str = "resolve"
     reference: str
+    number: int
 
 
 class Answer(Message):
@@ -41,6 +45,7 @@ class Answer(Message):
     progress: float | None = None
     result: Result | None = None
     failure: dict[str, Any] | None = None
+    number: int = 0
     resolved: str | None = None
     unresolved: str | None = None
 

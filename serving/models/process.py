@@ -26,6 +26,7 @@ class Worker:
         self._process = process
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
         self._resolved: asyncio.Queue[Answer | None] = asyncio.Queue()
+        self._asked = 0
         self._reader = asyncio.create_task(self._read())
         self.served: Served | None = None
         self.pinned = ""
@@ -85,14 +86,23 @@ class Worker:
 
     async def resolve(self, reference: str) -> str:
         """What `reference` leads to now, as one that names versions. Raises CapillaryError, WorkerLostError."""
-        await self._send(line_of(Resolve(reference=reference)))
-        async with asyncio.timeout(RESOLVE_S):
-            answer = await self._resolved.get()
-        if answer is None:
-            raise WorkerLostError
+        self._asked += 1
+        await self._send(line_of(Resolve(reference=reference, number=self._asked)))
+        try:
+            async with asyncio.timeout(RESOLVE_S):
+                answer = await self._resolution()
+        except TimeoutError:
+            raise _no_model(f"the registry did not answer within {RESOLVE_S:g} s") from None
         if answer.resolved is None:
             raise _no_model(answer.unresolved or "the registry did not answer")
         return answer.resolved
+
+    async def _resolution(self) -> Answer:
+        """The answer to the last question; one to a question before it is passed over."""
+        while (answer := await self._resolved.get()) is not None:
+            if answer.number == self._asked:
+                return answer
+        raise WorkerLostError
 
     async def end(self) -> None:
         """End the process; returns when it is gone."""

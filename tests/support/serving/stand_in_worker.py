@@ -57,7 +57,7 @@ def main() -> None:
     for line in sys.stdin:
         ask = json.loads(line)
         if ask["ask"] == "resolve":
-            _answer(resolved=_resolved(ask["reference"]))
+            _answer(number=ask["number"], resolved=_resolved(ask["reference"]))
         else:
             # while it segments, it answers where the alias leads
             threading.Thread(target=_segment, args=(ask, served), daemon=True).start()

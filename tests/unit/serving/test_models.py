@@ -1,6 +1,8 @@
 """The model behind the alias: watched, replaced without a gap, brought back, never replaced by a broken one."""
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Callable
 from unittest.mock import AsyncMock
@@ -10,8 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.figures import Figures
+from serving.models import process
 from serving.models.keeper import Models
-from stages.common.errors import DataError
+from serving.models.process import Worker
+from stages.common.errors import DataError, ServiceError
 from tests.unit.serving.conftest import ADMIN, Running, until
 
 Start = Callable[..., Running]
@@ -197,3 +201,31 @@ def test_a_lost_process_whose_version_is_gone_makes_room_for_what_the_alias_lead
 
     asyncio.run(follow())
     assert asked == ["vessels/1", "vessels@champion"]
+
+
+SLOW = """
+import json, sys
+
+served = {"name": "vessels", "version": "1", "weights_sha256": "0" * 64}
+print(json.dumps({"ready": served, "pinned": "vessels/1"}), flush=True)
+for ask in [json.loads(sys.stdin.readline()) for _ in range(2)]:
+    print(json.dumps({"number": ask["number"], "resolved": ask["reference"]}), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_an_answer_that_comes_too_late_is_none_to_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage of the registry, an old answer could bring back the model that somebody has just left."""
+
+    async def ask() -> str:
+        worker = await Worker.start("vessels@champion", (sys.executable, "-c", SLOW), os.environ)
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(process, "RESOLVE_S", 0.05)
+                with pytest.raises(ServiceError, match="did not answer within"):
+                    await worker.resolve("vessels/1")
+            return await worker.resolve("vessels/2")
+        finally:
+            await worker.end()
+
+    assert asyncio.run(ask()) == "vessels/2"

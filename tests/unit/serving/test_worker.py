@@ -9,7 +9,7 @@ import pytest
 
 from serving import worker
 from serving.models import networks
-from serving.models.messages import Answer, line_of
+from serving.models.messages import Answer, Resolve, line_of
 from serving.settings import THREADS
 from stages.common.errors import DataError
 
@@ -42,7 +42,8 @@ def test_a_store_that_may_not_be_written_is_named_at_the_start(answers: list[Ans
 
 def test_looking_up_the_alias_does_not_end_the_process(answers: list[Answer]) -> None:
     """It may be in the middle of a stack."""
-    worker._resolve("vessels@champion", answers.append)
+    worker._resolve(Resolve(reference="vessels@champion", number=7), answers.append)
+    assert [answer.number for answer in answers] == [7]
     assert [answer.unresolved for answer in answers] == [f"cannot write or read: permission is denied: {LOCK}"]
 
 
