@@ -102,16 +102,24 @@ class Mirror(Follower):
         self._remote = Remote(plan.root)
         self._looked_s = 0.0
         self._told = False
+        self._silence = ""
 
     def pump(self) -> None:
         """Check the remote from time to time. If it does not answer now, it may later."""
         if time.monotonic() - self._looked_s >= LOOK_S:
             try:
                 self._look()
+                self._silence = ""
             except (OSError, DvcException) as error:
-                log.warning(f"{silence_words(error)}; the job keeps running, and this command waits")
+                self._tell_silence(silence_words(error))
             self._looked_s = time.monotonic()
         super().pump()
+
+    def _tell_silence(self, words: str) -> None:
+        """Once: an outage may last for days, and each look would print a line."""
+        if words != self._silence:
+            log.warning(f"{words}; the job keeps running, and this command waits")
+        self._silence = words
 
     def catch_up(self) -> None:
         """Check the remote now. Raises ServiceError if it does not answer for minutes."""

@@ -16,7 +16,7 @@ from capillary.dvc import remote
 from capillary.dvc.remote import MOST_BYTES, Remote
 from capillary.lifetimes.stop import Stop
 from capillary.places import jobs
-from capillary.places.apart import node
+from capillary.places.apart import node, place
 from capillary.places.apart.place import ApartPlace, Mirror, box_of
 from capillary.places.collect import collect
 from capillary.places.held import held
@@ -237,6 +237,19 @@ def test_results_whose_arrival_was_cut_short_arrive_again(plan: StagePlan, monke
     assert (folder / "outs/data/out").read_text() == "result"
 
 
+def test_a_remote_that_is_away_for_long_is_said_once(
+    plan: StagePlan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And again when it is away again."""
+    written(plan)
+    mirror, read = Mirror(plan, job_folder(plan)), Remote.read
+    monkeypatch.setattr(place, "LOOK_S", 0.0)
+    for look in (_away, _away, read, _away):
+        monkeypatch.setattr(Remote, "read", look)
+        mirror.pump()
+    assert capsys.readouterr().out.count("the remote does not answer (no route); the job keeps running") == 2
+
+
 def test_outs_that_a_node_invents_are_not_taken(plan: StagePlan) -> None:
     """Whoever can write to the remote may say anything."""
     written(plan)
@@ -314,10 +327,10 @@ def test_a_job_that_ended_while_no_head_was_there_is_collected(
         with monkeypatch.context() as patch:
             patch.setattr(Remote, "read", read)
             jobs.clean_jobs(plan.repository)
-    place = ApartPlace(read_settings(plan.root, {}), profile(files="remote"))
-    place.environment_id(plan.root, "toy", plan.access)
+    apart = ApartPlace(read_settings(plan.root, {}), profile(files="remote"))
+    apart.environment_id(plan.root, "toy", plan.access)
     with pytest.raises(CapillaryError, match="its outs did not arrive here"):  # as this job has made none
-        place.execute(plan, Stop(), lambda _: None)
+        apart.execute(plan, Stop(), lambda _: None)
     assert slurm.said("sbatch") == []
 
 
