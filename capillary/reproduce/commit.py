@@ -79,11 +79,19 @@ def _apply(tree: Path, prefix: str, diff: bytes, *options: str) -> None:
 
 def touched_files(tree: Path, diff: bytes) -> list[str]:
     """The paths that `diff` changes, as Git reads it. Raises CapillaryError for what is not a diff."""
-    done = _git(tree, "apply", "--numstat", "-z", "-", stdin=diff)
+    done = _git(_top(tree), "apply", "--numstat", "-z", "-", stdin=diff)
     if done.returncode:
         raise _failed("the recorded changes are not a diff", tree, done)
     entries = done.stdout.decode("utf-8", "surrogateescape").split("\0")
     return [entry.split("\t", 2)[2] for entry in entries if entry.count("\t") >= 2]
+
+
+def _top(folder: Path) -> Path:
+    """The top of the worktree that `folder` is in.
+
+    Below it Git leaves out all paths of a diff that do not begin with the folder's. A record's begin at the project.
+    """
+    return folder / os.fsdecode(_git(folder, "rev-parse", "--show-cdup").stdout).rstrip("\n")
 
 
 def is_repository(root: Path) -> bool:

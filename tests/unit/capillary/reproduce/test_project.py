@@ -157,6 +157,13 @@ def test_a_diff_that_leaves_the_project_is_refused(origin: Path, diff: bytes, sa
         refuse_unsafe(touched_files(origin, diff))
 
 
+def test_a_project_below_the_top_of_its_repository_sees_all_of_a_diff(origin: Path) -> None:
+    """Else nobody would be asked about the files in it, nor warned of new remotes."""
+    (origin / "project").mkdir()
+    for diff in (PATCH, PATCH.partition(b"\n")[2]):
+        assert touched_files(origin / "project", diff) == ["code.py"]
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "a/../../b", "", "a/.git/hooks/x", "git~1/x", "C:/x", "a\\b"])
 def test_names_that_lead_outside_are_refused(name: str) -> None:
     """Whatever a later Git makes of them."""
