@@ -17,12 +17,28 @@ def check_request(request: PredictRequest) -> None:
             "--model names the model, --loss, --fold and --seed choose among the cards in models/", "give one of them"
         )
     for stack in request.stacks:
+        _check_names(stack, is_recorded=request.folder is not None)
         _check_stack(stack)
     if request.folder is not None:
         return  # its files are compared with what the folder holds (output/existing.py)
     (stack,) = request.stacks
     for file in stack.files:
         _check_target(file, force=request.force)
+
+
+def _check_names(stack: StackRequest, *, is_recorded: bool) -> None:
+    """Raise DataError for a name that is not text: requests are JSON, and so are the records of a folder, which have
+    the whole path of a stack.
+    """
+    for file, used in ((stack.image, str(stack.image) if is_recorded else stack.image.name), (stack.mask, "")):
+        try:
+            (used or file.name).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                "this name is not UTF-8 text",
+                file=file,
+                remedy="rename it, or the folder above it: convmv -f latin1 -t utf-8 does so for many",
+            ) from error
 
 
 def _check_stack(stack: StackRequest) -> None:

@@ -1,5 +1,6 @@
 """What the words of `capillary predict` mean, and under which names the masks are written."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,21 @@ def test_a_stack_in_its_own_folder_is_not_replaced(folder: Path) -> None:
         check_request(ask("scans/*.tif", "scans"))
     with pytest.raises(DataError, match="does not exist"):
         check_request(ask("scans/a.tif", "no.tif", "out"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[b"caf\xe9.tif", b"seg.tif"], [b"scans/a.tif", b"caf\xe9.tif"], [b"caf\xe9/a.tif", b"scans/c.nii.gz", b"out"]],
+)
+def test_a_name_that_is_no_text_is_refused_before_anything_is_computed(folder: Path, words: list[bytes]) -> None:
+    """Disks that Windows or old cameras wrote to have such; the folder above counts where it is recorded."""
+    (folder / os.fsdecode(b"caf\xe9")).mkdir()
+    for name in (b"caf\xe9.tif", b"caf\xe9/a.tif"):
+        (folder / os.fsdecode(name)).touch()
+    with pytest.raises(DataError, match="not UTF-8") as raised:
+        check_request(ask(*map(os.fsdecode, words), force=True))
+    assert "convmv" in raised.value.remedy
+    check_request(ask(os.fsdecode(b"caf\xe9/a.tif"), "seg.tif"))
 
 
 def write_table(folder: Path, text: str) -> None:
