@@ -1,5 +1,6 @@
 """`capillary ps`, `capillary build` and `capillary clean`: the containers, images and leftovers of one project."""
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -77,10 +78,19 @@ def clean(repository: Path, *, state: bool, images: bool, used: Collection[str] 
     api = _daemon(settings, required=images)
     in_containers = _end_orphans(api, repository) if api else set()
     if state:
-        remove_resume_folders(repository / settings.checkpoint_dir, {*used, *in_containers})
+        _remove_state(repository, settings.checkpoint_dir, {*used, *in_containers})
     if images and api:
         _remove_old_images(api, repository)
     log.info("clean")
+
+
+def _remove_state(repository: Path, name: str, used: Collection[str]) -> None:
+    """The resume folders in the project's folder `name`. One outside the project may be that of others as well."""
+    states = Path(os.path.normpath(repository / name))
+    if states.is_relative_to(repository):
+        remove_resume_folders(states, used)
+    elif states.is_dir():
+        log.warning(f"checkpoints in {states} stay: it is outside the project, and others may keep theirs there")
 
 
 def _daemon(settings: Settings, *, required: bool) -> docker.APIClient | None:

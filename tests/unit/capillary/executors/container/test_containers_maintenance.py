@@ -148,6 +148,18 @@ def test_clean_of_state_spares_what_a_container_uses(project: Path, daemon: Daem
     assert [path.name for path in states.iterdir()] == [STATE]
 
 
+def test_clean_of_state_leaves_a_folder_that_other_projects_may_use(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that a shell names for all of them: their stopped trainings would begin anew."""
+    state = tmp_path / "scratch" / STATE
+    state.mkdir(parents=True)
+    (project / ".env").write_text(f"CAPILLARY_CHECKPOINT_DIR={state.parent}\n")
+    maintenance.clean(project, state=True, images=False)
+    assert state.is_dir()
+    assert "outside the project" in capsys.readouterr().out
+
+
 def image_list(*tags: str) -> list[dict[str, Any]]:
     return [{"RepoTags": list(tags)}, {"RepoTags": None}]
 
