@@ -16,6 +16,8 @@ _SECRET_NAME = re.compile(
     r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CONNECTION_STRING|(ACCESS|ACCOUNT|API|PRIVATE|STORAGE|ENCRYPTION)_KEY"
     r"|(^|_)(PASS|PAT)$"  # a personal access token; PATH is none
 )
+# of a variable that names a file with a secret, such as the key of a service account
+_FILE_NAME = re.compile(r"CREDENTIALS|CLIENT_CERT|KEY_?FILE|(TOKEN|PASSWORD|SECRET)_FILE")
 # a login in a URL: user and password, which may hold a slash, or a token alone; `git@host` and `me@host` are none
 LOGIN = (
     r"://(?:[^/\s:@\"']*:[^/\s\"']+@"
@@ -41,11 +43,23 @@ FILES = (
 
 
 def secret_values(root: Path, variables: Mapping[str, str]) -> Iterator[str]:
-    """The secrets of the project `root`: what `variables` and its files hold under a secret's name."""
+    """The secrets of the project `root`: what `variables`, the files that they name and its own files hold under a
+    secret's name.
+    """
     yield from (value for name, value in variables.items() if _SECRET_NAME.search(name.upper()))
+    named = (root / value for name, value in variables.items() if _FILE_NAME.search(name.upper()))
+    yield from filter(None, map(_text_of, named))
     for file in FILES:
         path = root / file.name
         text = path.read_text("utf-8", "replace")[:MOST_BYTES] if path.is_file() else ""
         for value in (value for name, value in SETTING.findall(text) if file.is_secret(name)):
             # with what follows a #, and without: it may be a note or part of the secret
             yield from (each.strip().strip("'\"") for each in (value, value.partition("#")[0]))
+
+
+def _text_of(file: Path) -> str:
+    """The beginning of a file; empty for what is none, or none of this user's."""
+    try:
+        return file.read_text("utf-8", "surrogateescape")[:MOST_BYTES].strip() if file.is_file() else ""
+    except (OSError, ValueError):
+        return ""

@@ -20,7 +20,9 @@ KEPT_WHOLE = ("params.yaml", "dvc.lock")
 # what programs call files of logins and keys; in small letters
 SECRET_FILES = (
     *(".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".pgpass", ".pypirc", ".git-credentials"),
-    *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.pem", "*.key", "*.p12", "*.pfx"),
+    *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.pem", "*.key", "*.p12", "*.pfx", "*.ppk", "*.jks", "*.kdbx"),
+    *("credentials", "*credentials*.json", "*service*account*.json", "client_secret*.json", "*.keytab", "*.token"),
+    *("kubeconfig", ".npmrc", ".boto", ".s3cfg", "rclone.conf", ".htpasswd", ".dockerconfigjson"),
 )
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--binary", "--full-index")
 _PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
