@@ -1,5 +1,6 @@
 """Small outs of a finished stage, kept until dvc.lock has them: who is killed between the two trains nothing twice."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from capillary.publishing.take_over import take_over
 
 _ROOM = Path(".capillary", "finished")
 _RUN = re.compile(r"-[0-9a-f]{16}$")
+_GONE = ".gone"
 
 
 def keep(plan: StagePlan, work: Path) -> None:
@@ -21,14 +23,17 @@ def keep(plan: StagePlan, work: Path) -> None:
     if not plan.access.resume:
         return
     room = plan.repository / _ROOM
-    for former in room.iterdir() if room.is_dir() else ():
-        if _RUN.sub("", former.name) == _safe(plan.address):
-            shutil.rmtree(former)
+    for former in list(room.iterdir()) if room.is_dir() else ():
+        if former.name.endswith(_GONE):
+            shutil.rmtree(former, ignore_errors=True)  # of a process that was killed, or that is about to
+        elif _RUN.sub("", former.name) == _safe(plan.address):
+            _discard(former)
     ready = room / f".{_name(plan)}.tmp"
     _remove(ready)
     for out in plan.outs:
         (ready / out).parent.mkdir(parents=True, exist_ok=True)
         take_over(work, out, ready / out, copies=True)
+    _flush(ready)
     ready.rename(room / _name(plan))
 
 
@@ -60,6 +65,21 @@ def _name(plan: StagePlan) -> str:
 def _safe(address: str) -> str:
     """`address` as a name of one folder, unlike that of any other address: an item of a matrix may hold a slash."""
     return quote(address, safe="@=,+ ")
+
+
+def _discard(folder: Path) -> None:
+    """Under another name first: half of it must not be taken for all."""
+    gone = folder.with_name(f".{folder.name}{_GONE}")
+    _remove(gone)
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Bring the files in `folder` to the disk: a machine that goes down must not leave their names alone."""
+    for file in (each for each in folder.rglob("*") if each.is_file()):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
 
 
 def _remove(folder: Path) -> None:

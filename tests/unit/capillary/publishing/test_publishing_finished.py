@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,24 @@ def test_half_a_copy_is_no_copy(tmp_path: Path, work: Path) -> None:
     finished.keep(plan(tmp_path), work)
     assert finished.take(plan(tmp_path))
     assert [path.name for path in (tmp_path / "curves").iterdir()] == ["a.csv"]
+
+
+def test_half_a_removal_is_no_copy(tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while the copy of the run before is removed, and one before the files are on the disk."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    finished.keep(plan(tmp_path), work)
+    for module, name in ((shutil, "rmtree"), (os, "fsync")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, die)
+            with pytest.raises(KeyboardInterrupt):
+                finished.keep(plan(tmp_path), work)
+        assert not finished.take(plan(tmp_path))
+    finished.keep(plan(tmp_path), work)
+    assert finished.take(plan(tmp_path))
+    assert [path.name for path in (tmp_path / ".capillary" / "finished").iterdir()] == [f"train@x-0-{'a' * 16}"]
 
 
 def test_half_a_taking_is_begun_anew(tmp_path: Path, work: Path) -> None:
