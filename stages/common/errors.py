@@ -134,6 +134,11 @@ _MACHINE_REMEDIES = {
         "the operation is not permitted",
         "give your user write access (see ls -ld), then repeat",
     ),
+    errno.ENOLCK: (
+        "the file system knows no locks, without which two programs could work on the same files",
+        "mount it with them (Lustre: the option flock; NFS: version 4), or move the project to another disk; "
+        "checkpoints alone: CAPILLARY_CHECKPOINT_DIR",
+    ),
     errno.EFBIG: ("the file grows over the file size limit", "raise the limit (ulimit -f) or free space, then repeat"),
 }
 

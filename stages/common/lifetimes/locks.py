@@ -6,6 +6,7 @@ into the file, pass an open lock on, and take one in a folder that another proce
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import IO
 
 
 class NoLocksError(OSError):
-    """The disk of a file has no locks."""
+    """The disk of a file has no locks. Its number is ENOLCK, whatever the disk calls it."""
 
 
 def take(file: Path, *, make_folder: bool = False, permissions: int = 0o666) -> IO[bytes] | None:
@@ -33,7 +34,7 @@ def take(file: Path, *, make_folder: bool = False, permissions: int = 0o666) -> 
             return None
         except OSError as error:
             stream.close()
-            raise NoLocksError(error.errno, error.strerror, str(file)) from error
+            raise NoLocksError(errno.ENOLCK, error.strerror, str(file)) from error
         if _is_named(file, stream):
             return stream
         stream.close()  # the former holder removed the file between the two calls
@@ -44,8 +45,11 @@ def locked(file: Path, *, or_go_on: bool = False) -> Iterator[None]:
     """Wait for the lock of `file` and hold it for the block. With `or_go_on`, a disk without locks is no error."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with _open(file) as stream:
-        with contextlib.suppress(OSError) if or_go_on else contextlib.nullcontext():
+        try:
             fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError as error:
+            if not or_go_on:
+                raise NoLocksError(errno.ENOLCK, error.strerror, str(file)) from error
         yield
 
 

@@ -92,6 +92,14 @@ def test_a_foreseen_failure_is_found_behind_an_error_that_came_up_while_it_was_h
     assert find_foreseen(KeyError("a defect")) is None
 
 
+def test_a_disk_without_locks_is_the_machines() -> None:
+    """As Lustre is on many clusters; not a traceback that ends in a function which is not implemented."""
+    found = find_foreseen(OSError(errno.ENOLCK, "Function not implemented", "/scratch/state/lock"))
+    assert found is not None
+    assert (found.code, found.file) == (ExitCode.MACHINE, "/scratch/state/lock")
+    assert "flock" in found.remedy
+
+
 def test_too_little_memory_is_the_machines_with_the_numbers_that_are_known() -> None:
     """numpy says how much it wanted; a bare MemoryError says nothing."""
     found = find_foreseen(MemoryError("Unable to allocate 60 GiB"))
