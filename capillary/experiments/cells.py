@@ -12,13 +12,14 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from capillary.cache.lines import FETCHED
 from capillary.dvc.commands import BUSY, KILL_SAFE_DVC
 from capillary.experiments.assignment import Assignment
 from capillary.lifetimes.group import start_group
 from capillary.lifetimes.leash import kill_group, leash
+from capillary.log_file import LogFile
 from capillary.publishing.leftovers import TORN, remove_torn
 from stages.common.lifetimes.shutdown import REQUESTS, Action, Event, Phase, Policy, Shutdown, event_of
 from stages.common.lifetimes.signals import is_ignored, signal_group
@@ -134,17 +135,17 @@ class Cells:
         code, ran = STOPPED, False
         if not self._stopping:
             self._listener.started(address, slot)
-            with log.open("w", encoding="utf-8") as stream:
-                code, ran = self._repro(address, slot, stream)
+            with LogFile(log) as kept:
+                code, ran = self._repro(address, slot, kept)
         outcome = Outcome(address=address, code=code, ran=ran, seconds=time.monotonic() - started, log=log)
         self._listener.ended(outcome)
         return outcome
 
-    def _repro(self, address: str, slot: Slot, stream: IO[str]) -> tuple[int, bool]:
+    def _repro(self, address: str, slot: Slot, kept: LogFile) -> tuple[int, bool]:
         """(exit code, whether the stage's command ran) of `dvc repro -s`, repeated while another DVC is in its way."""
         for _ in range(MOST_BUSY_TRIES):
             output = _Output()
-            code = self._attempt(address, slot, stream, output)
+            code = self._attempt(address, slot, kept, output)
             if output.torn:
                 remove_torn(self._root)
             elif code == 0 or not output.busy or self._stopping:
@@ -153,7 +154,7 @@ class Cells:
                 time.sleep(BUSY_PAUSE_S)
         return code, output.ran
 
-    def _attempt(self, address: str, slot: Slot, stream: IO[str], output: "_Output") -> int:
+    def _attempt(self, address: str, slot: Slot, kept: LogFile, output: "_Output") -> int:
         argv = [*KILL_SAFE_DVC, "--wait-for-lock", "repro", "--single-item", address]
         log.debug(f"{address}: {shlex.join(argv)} with {dict(slot.environment)}")
         with leash() as tie:
@@ -164,8 +165,7 @@ class Cells:
                 kill_group(process.pid)
             assert process.stdout is not None
             for line in process.stdout:
-                stream.write(line)
-                stream.flush()
+                kept.write(line.encode())
                 output.read(line)
                 self._listener.printed(address, line.rstrip("\n"))
             code = process.wait()

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
+from capillary.log_file import FULL, LogFile
+
 KEPT_RUNS = 10
 STDERR = 2
 _TAIL_BYTES = 65536
@@ -26,32 +28,34 @@ class Log:
         for old in former[: max(0, len(former) - KEPT_RUNS + 1)]:
             old.unlink(missing_ok=True)
         self.file = folder / f"{name}-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
-        self._stream: BinaryIO = self.file.open("wb")
+        self._kept = LogFile(self.file)
         self.tail = b""
         self._is_shown = True
 
     def take(self, stream: int, chunk: bytes) -> None:
         """Show and keep what came on the stage's stdout (1) or stderr (2)."""
-        self._stream.write(chunk)
-        self._stream.flush()
+        self._kept.write(chunk)
         if stream == STDERR:
             self.tail = (self.tail + chunk)[-_TAIL_BYTES:]
         if self._is_shown:
             self._show(sys.stderr.buffer if stream == STDERR else sys.stdout.buffer, chunk)
 
     def _show(self, out: BinaryIO, chunk: bytes) -> None:
-        """Show `chunk`; after a closed terminal or a reader that went away, show nothing more and let the stage run."""
+        """Show `chunk`; after a closed terminal or a reader that went away, show nothing more and let the stage run.
+
+        It also runs on where the output goes to a file on a full disk.
+        """
         try:
             out.write(chunk)
             out.flush()
         except OSError as error:
-            if error.errno not in _NOBODY_READS:
+            if error.errno not in _NOBODY_READS | FULL:
                 raise
-            self._is_shown = False
+            self._is_shown = error.errno in FULL
 
     def close(self) -> None:
         """Nothing follows."""
-        self._stream.close()
+        self._kept.close()
 
 
 def not_found(tail: bytes) -> str | None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from capillary import log_file
 from capillary.executors.container.logs import KEPT_RUNS, Log, not_found
 
 
@@ -50,6 +51,21 @@ def test_output_is_shown_as_it_comes_and_kept(tmp_path: Path, capfdbinary: pytes
     assert (shown.out, shown.err) == (b"out\n", b"err \xff\n")
     assert log.tail == b"err \xff\n"
     log.close()
+
+
+def test_a_full_disk_costs_lines_of_the_log_and_not_the_stage(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said once; what comes is still shown. /dev/full takes nothing."""
+    with Path("/dev/full").open("wb") as full:
+        monkeypatch.setattr(log_file.Path, "open", lambda *_, **__: full.raw)
+        log = Log(tmp_path, "toy")
+        for _ in range(2):
+            log.take(1, b"epoch\n")
+        log.close()
+    shown = capfdbinary.readouterr()
+    assert shown.out == b"epoch\n" * 2
+    assert shown.err.count(b"lacks lines") == 1
 
 
 def test_the_last_of_stderr_is_remembered(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
