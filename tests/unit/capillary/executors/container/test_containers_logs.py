@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from capillary import log_file
 from capillary.executors.container.logs import KEPT_RUNS, Log, not_found
 
 
@@ -58,7 +57,7 @@ def test_a_full_disk_costs_lines_of_the_log_and_not_the_stage(
 ) -> None:
     """Said once; what comes is still shown. /dev/full takes nothing."""
     with Path("/dev/full").open("wb") as full:
-        monkeypatch.setattr(log_file.Path, "open", lambda *_, **__: full.raw)
+        monkeypatch.setattr(Path, "open", lambda *_, **__: full.raw)
         log = Log(tmp_path, "toy")
         for _ in range(2):
             log.take(1, b"epoch\n")

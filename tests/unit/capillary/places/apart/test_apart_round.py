@@ -21,7 +21,7 @@ from capillary.places.apart.place import ApartPlace, Mirror, box_of
 from capillary.places.collect import collect
 from capillary.places.held import held
 from capillary.places.job import job_folder
-from capillary.places.outcome import Ended, read_circumstances, read_ended, write_ended
+from capillary.places.outcome import CIRCUMSTANCES_FILE, Ended, read_circumstances, read_ended, write_ended
 from capillary.places.slurm import queue
 from capillary.places.slurm.submitted import _remember
 from capillary.planning.plan import StagePlan
@@ -226,7 +226,7 @@ def test_results_whose_arrival_was_cut_short_arrive_again(plan: StagePlan, monke
     lab.write(box_of(folder), "ended.json", WELL)
 
     def away(own: Remote, box: str, name: str, most_bytes: int = 0) -> bytes | None:
-        return _away() if name == node.CIRCUMSTANCES_FILE else read(own, box, name, most_bytes or MOST_BYTES)
+        return _away() if name == CIRCUMSTANCES_FILE else read(own, box, name, most_bytes or MOST_BYTES)
 
     with monkeypatch.context() as patch:
         patch.setattr(Remote, "read", away)
