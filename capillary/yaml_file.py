@@ -98,9 +98,9 @@ def _refuse_odd(file: Path, tree: dict[str, Any]) -> None:
             )
 
 
-def _every(tree: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _every(tree: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Everything in `tree` that is not a mapping or a list, keys too, with the dotted key that it is found under."""
-    waiting: list[tuple[str, Any]] = [(prefix, tree)]
+    waiting: list[tuple[str, Any]] = [("", tree)]
     while waiting:
         key, value = waiting.pop()
         if isinstance(value, dict):

@@ -19,13 +19,13 @@ _WANTED = "known to the server and allowed to write"
 _NEW = "create a new one on the server and put it into .env (MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN)"
 
 
-def check_token(answer: Answer | None, variables: Mapping[str, str], now_s: float | None = None) -> Check:
+def check_token(answer: Answer | None, variables: Mapping[str, str]) -> Check:
     """`answer` is what the tracking server said to preflight's questions; None if no server was asked."""
     if answer is None:
         return passed(NAME, _without_server(variables), _WANTED)
     if answer.status is None:
         return passed(NAME, "not tried: the server does not answer", _WANTED)
-    ended = expired_on(variables.get("MLFLOW_TRACKING_TOKEN", ""), time.time() if now_s is None else now_s)
+    ended = expired_on(variables.get("MLFLOW_TRACKING_TOKEN", ""), time.time())
     if ended and answer.status in REFUSED:
         return missed(NAME, f"it has expired, on {ended}", _WANTED, _NEW, critical=True)
     if answer.asks_for_login:

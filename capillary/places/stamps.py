@@ -20,10 +20,10 @@ class Stamp(Params):
     digest: str
 
 
-def stamp_of(place: Path, affordable_bytes: int = AFFORDABLE_BYTES) -> Stamp:
+def stamp_of(place: Path) -> Stamp:
     """The stamp of the file or folder `place`."""
     sizes = {name: file.stat().st_size for name, file in _files_of(place)}
-    if sum(sizes.values()) > affordable_bytes:
+    if sum(sizes.values()) > AFFORDABLE_BYTES:
         return Stamp(kind="sizes", digest=_digest(f"{name}\0{size}" for name, size in sizes.items()))
     return Stamp(kind="content", digest=_digest(f"{name}\0{_sha256(file)}" for name, file in _files_of(place)))
 

@@ -73,7 +73,7 @@ def variables_for(access: StageAccess, settings: Settings, *, with_network: bool
     return {name: settings.variables[own] for name, own in names.items()}
 
 
-def names_for(access: StageAccess, settings: Settings, *, with_network: bool = True) -> dict[str, str]:
+def names_for(access: StageAccess, settings: Settings, *, with_network: bool) -> dict[str, str]:
     """Name in the stage → the user's own name of each variable that a stage is handed. Credentials of a purpose come
     under that purpose's own names, or, where none is set, under the usual ones; never from both, which may be two
     people's keys.

@@ -13,8 +13,9 @@ from stages.common.registered.trainings.training import Training
 from stages.common.requests.questions import ANSWER, ANSWER_FILE
 
 
-def write_answer(answer: Mapping[str, Any], folder: Path = Path(ANSWER)) -> None:
-    """Write `answer` into `folder`, which is made."""
+def write_answer(answer: Mapping[str, Any]) -> None:
+    """Write `answer` into its folder, which is made."""
+    folder = Path(ANSWER)
     folder.mkdir()
     (folder / ANSWER_FILE).write_text(json.dumps(answer, indent=2, ensure_ascii=False), encoding="utf-8")
 

@@ -13,11 +13,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.common.imaging import reading
 from stages.common.imaging.stacks import read_stack
 from tests.support.chaos import rounds
 from tests.support.models.networks import brightness_network
 from tests.support.models.prediction import PredictionProject
+from tests.support.stacks import any_form
 from tests.unit.stages.common.imaging.foreign.written import EVERY, save_zarr
 
 SHAPE = (7, 50, 45)
@@ -204,6 +204,6 @@ def test_every_form_of_stack_is_read_and_a_store_is_written(
     assert done.returncode == 0, done.stderr
     assert sorted(file.name for file in tmp_path.glob("*seg*")) == ["seg.ome.zarr", "seg.png"]
     assert left_behind(project) == []
-    mask = reading.read_stack(tmp_path / "seg.ome.zarr")
+    mask = any_form.read_stack(tmp_path / "seg.ome.zarr")
     assert (mask.shape, set(np.unique(mask)) <= {0, 255}) == (stack.shape, True)
-    assert reading.read_header(tmp_path / "seg.ome.zarr").spacing.declared_um == (5.0, 0.9, 1.1)
+    assert any_form.read_header(tmp_path / "seg.ome.zarr").spacing.declared_um == (5.0, 0.9, 1.1)

@@ -4,7 +4,6 @@ The patches follow from the network's card alone. So the answer is the same for 
 tomorrow; only another processor or another version of a library can change it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +21,6 @@ THRESHOLDS = tuple(step / 10 for step in range(1, 10))  # whatever evaluation.th
 MOST_ERROR = 0.05
 _SEED, _VOXELS_PER_VESSEL = 2026, 9000
 _NOISE, _BRIGHTNESS = 0.04, 0.6
-
-Logits = Callable[[torch.Tensor], torch.Tensor]  # patches (B, 1, z, y, x) to those of vessel less background
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ def separators_for(text: str) -> tuple[str, ...]:
     return (named[1],) if named else SEPARATORS
 
 
-def read_lines(text: str, separator: str, shown: str, skipped: int = 0) -> Iterator[Line]:
+def read_lines(text: str, separator: str, shown: str, skipped: int) -> Iterator[Line]:
     """The rows that hold anything, with blanks around cells removed. `skipped` lines are before `text`.
 
     Raises DataError with the line for a quote that never ends, and the like.

@@ -50,9 +50,7 @@ def background_among(labels: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     return tuple(value for name, values in labels.items() if name.casefold() == _BACKGROUND for value in values)
 
 
-def nnunet_pairs(
-    images: Sequence[str], labels: Sequence[str], folders: tuple[str, str] = (IMAGES, LABELS)
-) -> Iterator[Pair]:
+def nnunet_pairs(images: Sequence[str], labels: Sequence[str], folders: tuple[str, str]) -> Iterator[Pair]:
     """The pairs of a training set in these folders of images and of labels. Of several channels the first is taken, and
     said.
     """

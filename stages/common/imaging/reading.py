@@ -5,9 +5,6 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.colour import open_colour
@@ -68,16 +65,10 @@ def open_stack(path: Path, channel: Channel = None, level_um: Spacing | None = N
             yield held.enter_context(_opened(path, channel, _opener(path, level_um)))
 
 
-def read_header(path: Path, channel: Channel = None, level_um: Spacing | None = None) -> StackHeader:
+def read_header(path: Path) -> StackHeader:
     """What the file says about itself. Raises DataError like `open_stack`."""
-    with open_stack(path, channel, level_um) as stack:
+    with open_stack(path) as stack:
         return stack.header
-
-
-def read_stack(path: Path, channel: Channel = None, level_um: Spacing | None = None) -> NDArray[Any]:
-    """The stack in `path` as (z, y, x), in the file's own dtype. Raises DataError like `open_stack`."""
-    with open_stack(path, channel, level_um) as stack:
-        return stack.read()
 
 
 def _plain(path: Path, channel: Channel, held: contextlib.ExitStack) -> OpenStack:

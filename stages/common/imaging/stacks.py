@@ -55,9 +55,9 @@ def read_stack(path: Path, channel: Channel = None) -> NDArray[Any]:
         return stack.read()
 
 
-def read_shape(path: Path, channel: Channel = None) -> Shape:
+def read_shape(path: Path) -> Shape:
     """Shape (z, y, x) of the stack in `path`, without its voxels. Raises DataError like `open_plain`."""
-    with open_plain(path, channel) as stack:
+    with open_plain(path) as stack:
         return stack.shape_zyx
 
 

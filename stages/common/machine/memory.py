@@ -31,7 +31,7 @@ def memory_room(top: Path = Path("/")) -> Room:
     return min(rooms, key=lambda room: room.bytes)
 
 
-def allowed_memory(top: Path = Path("/")) -> tuple[int, str]:
+def allowed_memory(top: Path) -> tuple[int, str]:
     """(bytes that a process may take if nothing else does; what is the narrowest)."""
     limits = [(limit, "the memory limit of its cgroup") for _, limit, _ in _limited_groups(top)]
     return min([(_total(_sizes(top)), "memory of the machine"), *limits])

@@ -106,7 +106,7 @@ def text_line(record: logging.LogRecord) -> str:
     return "\n".join([line, visible(_traceback(record), keep="\n")]) if record.exc_info else line
 
 
-def json_line(record: logging.LogRecord, stage: str = "") -> str:
+def json_line(record: logging.LogRecord, stage: str) -> str:
     """`record` as one line of JSON, in ASCII: time (UTC), level, logger, message; stage and facts if there are any."""
     fields: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),

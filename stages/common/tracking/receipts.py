@@ -16,7 +16,6 @@ from stages.common.atomic import atomic_write
 from stages.common.lifetimes.locks import locked
 from stages.common.text import find_hidden, without_login
 
-FOLDER = "receipts"
 _MOST_BYTES = 1 << 20
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from stages.common.errors import CapillaryError, ExitCode, find_foreseen
 from stages.common.imaging.formats.damage import TooLargeError
@@ -24,8 +23,6 @@ from stages.predict.disk.sharing import SharedRoom
 from stages.predict.files.writing import StackGeometry
 from stages.predict.reporting import Remarks, Report
 from stages.predict.steps import Computed, Method, Prepared, compute, prepare, survey, write
-
-Value = TypeVar("Value")
 
 
 class StoppedError(Exception):

@@ -112,13 +112,8 @@ def _pieces(series: Series) -> Iterator[list[tuple[float, float]]]:
         yield piece
 
 
-def dot_plot(
-    rows: Sequence[Row], *, x_label: str, alt: str, reference: float | None = None, limits: tuple[float, ...] = ()
-) -> str:
-    """One row per subject, its label above its marks; a dashed line at `reference`. Empty without a mark.
-
-    The axis always reaches to `limits`.
-    """
+def dot_plot(rows: Sequence[Row], *, x_label: str, alt: str, reference: float | None = None) -> str:
+    """One row per subject, its label above its marks; a dashed line at `reference`. Empty without a mark."""
     ends = (value for row in rows for mark in row.marks for value in (mark.value, mark.low, mark.high))
     values = [value for value in ends if value is not None and _is_drawable(value)]
     if not values:
@@ -127,7 +122,7 @@ def dot_plot(
     with style():
         figure = canvas(WIDTH, height)
         axes = _axes(figure, _SIDE, _SIDE)
-        include = (*limits, *(() if reference is None else (reference,)))
+        include = () if reference is None else (reference,)
         axes.set_xlim(_span([*values, *include], include=include))
         axes.set_ylim(_ROW * len(rows), 0)
         axes.set_yticks([])
@@ -245,7 +240,7 @@ def _text(figure: Canvas, x: float, y: float, text: str, rotation: float = 0) ->
     told(shown, "axis", "")
 
 
-def _span(values: Sequence[float], *, margin: float = 0.05, include: tuple[float, ...] = ()) -> tuple[float, float]:
+def _span(values: Sequence[float], *, margin: float = 0.05, include: tuple[float, ...]) -> tuple[float, float]:
     """A range that holds all of `values` and of `include`, wider by the share `margin`; around a single value."""
     known = [*values, *include]
     low, high = min(known), max(known)

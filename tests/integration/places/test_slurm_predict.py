@@ -9,7 +9,6 @@ import pytest
 import tifffile
 import yaml
 
-from stages.common.imaging import reading
 from tests.support.chaos import BY_HAND
 from tests.support.clusters.leftovers import KEPT
 from tests.support.clusters.places import PROFILE, until
@@ -17,6 +16,7 @@ from tests.support.clusters.slurm import cluster
 from tests.support.models.networks import brightness_network
 from tests.support.models.prediction import PredictionProject
 from tests.support.parts import REPOSITORY
+from tests.support.stacks import any_form
 from tests.unit.stages.common.imaging.foreign.written import save_zarr
 
 CLUSTER = {"CAPILLARY_PLACE": "slurm"}
@@ -50,7 +50,7 @@ def test_blocks_of_one_stack_join_as_on_one_machine(project: PredictionProject, 
         assert done.returncode == 0, done.stdout + done.stderr
     assert "predict@there" in done.stdout, done.stdout
     here, there = (
-        [reading.read_stack(tmp_path / f"{name}{what}.ome.zarr") for what in ("", "_probability")]
+        [any_form.read_stack(tmp_path / f"{name}{what}.ome.zarr") for what in ("", "_probability")]
         for name in ("here", "there")
     )
     np.testing.assert_array_equal(there[0], here[0])
@@ -73,7 +73,7 @@ def test_many_stacks_are_predicted_as_on_one_machine(project: PredictionProject,
     assert len(masks) == 3
     for name in masks:
         np.testing.assert_array_equal(
-            reading.read_stack(tmp_path / "there" / name), reading.read_stack(tmp_path / "here" / name)
+            any_form.read_stack(tmp_path / "there" / name), any_form.read_stack(tmp_path / "here" / name)
         )
     with (tmp_path / "there/predictions.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 3

@@ -11,12 +11,19 @@ from stages.common.imaging.formats.channels import Channel
 from stages.common.imaging.formats.geometry import Geometry
 from stages.common.imaging.formats.header import StackHeader
 from stages.common.imaging.reading import open_stack
+from stages.common.imaging.zyx import Spacing
 
 
-def read_header(path: Path, channel: Channel = None) -> StackHeader:
+def read_header(path: Path, channel: Channel = None, level_um: Spacing | None = None) -> StackHeader:
     """What the file says about itself."""
-    with open_stack(path, channel) as stack:
+    with open_stack(path, channel, level_um) as stack:
         return stack.header
+
+
+def read_stack(path: Path, channel: Channel = None, level_um: Spacing | None = None) -> NDArray[Any]:
+    """All voxels (zyx), in the file's own dtype."""
+    with open_stack(path, channel, level_um) as stack:
+        return stack.read()
 
 
 def read_shape(path: Path, channel: Channel = None) -> tuple[int, int, int]:

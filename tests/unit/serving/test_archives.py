@@ -20,8 +20,8 @@ from serving.failures import Refusal
 from serving.jobs.files import stack_path
 from serving.jobs.record import Request
 from serving.uploads import SizeLimit
-from stages.common.imaging.reading import read_stack
 from stages.common.imaging.suffixes import split_inside
+from tests.support.stacks.any_form import read_stack
 from tests.unit.serving.conftest import Running
 from tests.unit.stages.common.imaging.foreign import test_ome_set as ome_sets
 from tests.unit.stages.common.imaging.foreign.written import EVERY, STACK, save_nrrd, save_zarr

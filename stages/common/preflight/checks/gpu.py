@@ -43,7 +43,7 @@ def check_gpu(
     ]
 
 
-def check_memory(devices: Sequence[Gpu], params: GpuParams, need: Need = NOTHING_KNOWN) -> Check:
+def check_memory(devices: Sequence[Gpu], params: GpuParams, need: Need) -> Check:
     """The free memory of the best GPU. One that shares the machine's memory is left to the check of RAM."""
     sized = [
         (device.free_bytes, device.memory_bytes, device.index)

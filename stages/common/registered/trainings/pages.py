@@ -9,7 +9,7 @@ from stages.common.statistics.results import Interval
 from stages.common.text import counted
 
 
-def description(training: Training, version: str, run_id: str, against_champion: str = "") -> str:
+def description(training: Training, version: str, run_id: str, against_champion: str) -> str:
     """The description of `version`: numbers, why this loss, how to use it, its networks, where the pictures are."""
     parts = [_head(training), "\n".join(_table(training)), _ranking(training)]
     if against_champion:

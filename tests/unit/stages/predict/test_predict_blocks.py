@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 from stages.common.errors import CapillaryError, DataError, ExitCode
-from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.recipe import Recipe
 from stages.common.imaging.spacing import spacing_of
 from stages.common.machine.memory import Room
@@ -31,6 +30,7 @@ from stages.predict.params import Evaluation
 from stages.predict.predict import predict
 from tests.support.models.networks import card_of, linear_network, package_of
 from tests.support.models.recipe import RECIPE
+from tests.support.stacks.any_form import read_header, read_stack
 from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.imaging.foreign.written import SPACING_UM, save_zarr
 

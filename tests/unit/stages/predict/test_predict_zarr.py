@@ -7,13 +7,13 @@ import pytest
 import zarr
 
 from stages.common.imaging.formats.nifti.stack import open_nifti
-from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.common.requests.prediction.request import StackRequest
 from stages.predict.files import zarr_writing
 from stages.predict.files.writing import StackGeometry, write_mask, write_probability
 from stages.predict.reporting import ALOUD
 from stages.predict.steps import survey
+from tests.support.stacks.any_form import read_header, read_stack
 
 SHAPE = (19, 12, 10)
 SPACING_UM = (5.0, 0.9, 1.1)

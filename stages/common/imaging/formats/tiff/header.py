@@ -40,9 +40,7 @@ def tiff_header(stack: TiffStack) -> StackHeader:
     )
 
 
-def evidence_in(
-    tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, ome: OmeImage | None = None
-) -> SpacingEvidence:
+def evidence_in(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries, ome: OmeImage | None) -> SpacingEvidence:
     """What `tiff` says of the spacing of `series`, which `ome` describes in a file with OME metadata."""
     if tiff.ome_metadata:
         return spacing_evidence(ome)

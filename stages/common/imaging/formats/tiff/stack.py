@@ -235,7 +235,7 @@ def colour_of(series: tifffile.TiffPageSeries) -> int | None:
     return None if are_slices else sizes["S"]
 
 
-def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel = None) -> TiffStack:
+def find_stack(tiff: tifffile.TiffFile, path: Path, channel: Channel) -> TiffStack:
     """The one stack in `tiff`, that of `channel` where it has several. Smaller pictures (a thumbnail, an overview) and
     levels of a pyramid do not count.
 
@@ -271,7 +271,7 @@ def ome_image(tiff: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> OmeIm
     return image_of(read_images(tiff.ome_metadata), index, (height, width), planes)
 
 
-def tiff_claim(path: Path, channel: Channel = None) -> Claim:
+def tiff_claim(path: Path, channel: Channel) -> Claim:
     """What the header of the stack in `path` speaks of, and what the file has for it."""
     with open_tiff(path) as tiff:
         return find_stack(tiff, path, channel).claim

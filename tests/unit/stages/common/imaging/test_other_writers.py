@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.common.imaging.zyx import Spacing
 from tests.support.parts import require
+from tests.support.stacks.any_form import read_header, read_stack
 
 few_examples = settings(max_examples=12, deadline=None, derandomize=True)
 DTYPES = ("uint8", "uint16", "int16", "float32")

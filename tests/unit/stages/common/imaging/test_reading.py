@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
-from tests.support.stacks.any_form import read_dtype, read_shape, read_slices
+from tests.support.stacks.any_form import read_dtype, read_header, read_shape, read_slices, read_stack
 from tests.unit.stages.common.imaging.foreign.written import EVERY, PRECISE, SPACING_UM, STACK
 
 

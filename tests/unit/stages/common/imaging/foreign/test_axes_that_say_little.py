@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from zarr.codecs import GzipCodec, ShardingCodec
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import read_header, read_stack
-from tests.support.stacks.any_form import read_shape
+from tests.support.stacks.any_form import read_header, read_shape, read_stack
 
 VOXELS = np.random.default_rng(3).integers(0, 255, (4, 6, 5)).astype(np.uint8)
 

@@ -8,11 +8,10 @@ import tifffile
 
 from stages.common.errors import DataError
 from stages.common.imaging import stacks
-from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.ingest.arrival import fetch_stack
 from stages.ingest.sources.local import LocalFolder
-from tests.support.stacks.any_form import read_shape, read_slices
+from tests.support.stacks.any_form import read_header, read_shape, read_slices, read_stack
 
 GREY = np.random.default_rng(5).integers(0, 255, (5, 20, 16)).astype(np.uint8)
 THREE = np.stack([GREY] * 3, -1)

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.common.imaging.reading import read_header, read_stack
 from stages.common.imaging.spacing import spacing_of
+from tests.support.stacks.any_form import read_header, read_stack
 
 VOXELS = np.random.default_rng(3).integers(0, 255, (4, 6, 5)).astype(np.uint8)
 _TURNED = "0 0 1 0 1 0 1 0 0"

@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import open_stack, read_stack
+from stages.common.imaging.reading import open_stack
 from stages.common.imaging.spacing import spacing_of
+from tests.support.stacks.any_form import read_stack
 
 STACK = np.random.default_rng(3).integers(0, 4000, (5, 20, 24)).astype(np.uint16)
 TWO = np.stack([STACK, STACK[::-1]])[None]

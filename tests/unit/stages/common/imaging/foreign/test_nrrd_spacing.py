@@ -7,8 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import open_stack, read_header, read_stack
+from stages.common.imaging.reading import open_stack
 from stages.common.imaging.spacing import spacing_of
+from tests.support.stacks.any_form import read_header, read_stack
 
 VOXELS = np.random.default_rng(3).integers(0, 255, (4, 6, 5)).astype(np.uint8)
 

@@ -12,11 +12,11 @@ from stages.common.errors import DataError
 from stages.common.imaging import stacks
 from stages.common.imaging.foreign import ome_set
 from stages.common.imaging.foreign.ome_set import set_files
-from stages.common.imaging.reading import open_stack, read_header, read_stack
+from stages.common.imaging.reading import open_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.ingest.arrival import fetch_stack
 from stages.ingest.sources.local import LocalFolder
-from tests.support.stacks.any_form import read_shape, read_slices
+from tests.support.stacks.any_form import read_header, read_shape, read_slices, read_stack
 
 STACK = np.random.default_rng(3).integers(0, 60_000, (6, 2, 20, 16)).astype(np.uint16)  # z, c, y, x
 NAMES = ("a_0.ome.tif", "a_1.ome.tif", "a_2.ome.tif")

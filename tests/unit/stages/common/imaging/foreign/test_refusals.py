@@ -18,10 +18,11 @@ from stages.common.errors import DataError
 from stages.common.imaging.foreign import bombs, microscope
 from stages.common.imaging.foreign.bombs import Chunk, refuse_bombs
 from stages.common.imaging.foreign.slices import ordered
-from stages.common.imaging.reading import open_stack, read_header, read_stack
+from stages.common.imaging.reading import open_stack
 from stages.common.imaging.spacing import spacing_of
 from stages.common.machine.memory import Room
 from tests.support.memory import little_memory
+from tests.support.stacks.any_form import read_header, read_stack
 from tests.unit.stages.common.imaging.foreign.written import (
     STACK,
     save_hdf5,

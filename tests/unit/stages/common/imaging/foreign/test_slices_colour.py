@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.colour import IN_COLOUR
-from stages.common.imaging.reading import read_header, read_stack
-from tests.support.stacks.any_form import read_shape
+from tests.support.stacks.any_form import read_header, read_shape, read_stack
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 GREY = np.random.default_rng(1).integers(0, 255, (3, 6, 5)).astype(np.uint8)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from stages.common.imaging.reading import read_header, read_stack
-from tests.support.stacks.any_form import read_slices
+from tests.support.stacks.any_form import read_header, read_slices, read_stack
 
 
 @pytest.mark.parametrize("is_inverted", [False, True])

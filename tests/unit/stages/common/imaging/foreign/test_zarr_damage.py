@@ -10,7 +10,7 @@ import zarr
 
 from stages.common.errors import DataError
 from stages.common.imaging.foreign.zarr_store import unread_levels
-from stages.common.imaging.reading import read_header, read_stack
+from tests.support.stacks.any_form import read_header, read_stack
 from tests.unit.stages.common.imaging.foreign.written import save_zarr
 
 VOXELS = np.random.default_rng(3).integers(1, 255, (5, 6, 4)).astype(np.uint8)

@@ -7,7 +7,7 @@ import pytest
 
 from stages.common.errors import DataError
 from stages.common.imaging.formats.content import other_content
-from stages.common.imaging.reading import read_stack
+from tests.support.stacks.any_form import read_stack
 from tests.support.stacks.small import STACK, save_nifti, save_tiff
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(400)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import open_stack, read_header, read_stack
+from stages.common.imaging.reading import open_stack
 from stages.ingest.checks import check_image
-from tests.support.stacks.any_form import read_shape
+from tests.support.stacks.any_form import read_header, read_shape, read_stack
 from tests.unit.stages.common.imaging.formats.raw_files import nifti_1, nifti_2
 
 SHAPE = (6, 5, 4)

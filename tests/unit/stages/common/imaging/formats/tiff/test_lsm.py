@@ -10,8 +10,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.reading import open_stack, read_stack
+from stages.common.imaging.reading import open_stack
 from stages.common.imaging.spacing import spacing_of
+from tests.support.stacks.any_form import read_stack
 
 STACK = np.random.default_rng(5).integers(0, 4096, (5, 20, 24)).astype(np.uint16)
 SPACING_UM = (2.5, 0.4, 0.5)

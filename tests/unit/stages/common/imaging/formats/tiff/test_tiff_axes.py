@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from stages.common.imaging import reading
 from stages.common.imaging.stacks import read_stack
+from tests.support.stacks import any_form
 from tests.support.stacks.plain import read_header, read_shape, read_slices
 from tests.support.stacks.small import STACK, save_tiff
 from tests.unit.stages.common.imaging.formats.tiff.readers import MEASURED, OME, assert_reads, refusal
@@ -95,7 +95,7 @@ def test_an_orientation_is_not_followed_and_said(tmp_path: Path, how: dict[str, 
     stack = np.stack([STACK] * 3, -1) if how["photometric"] == "rgb" else STACK
     for value in (1, 4, 9):
         file = save_tiff(tmp_path / "a.tif", stack, extratags=[(274, 3, 1, value, False)], **how)
-        np.testing.assert_array_equal(reading.read_stack(file), STACK)
-        header = reading.read_header(file)
+        np.testing.assert_array_equal(any_form.read_stack(file), STACK)
+        header = any_form.read_header(file)
         assert header.orientation == (4 if value == 4 else 1)
         assert any("Orientation is 4" in remark for remark in header.remarks) == (value == 4)
