@@ -5,7 +5,7 @@ import time
 
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.errors import DataError, ServiceError
+from stages.common.errors import DataError
 from stages.common.program.messages import get_logger
 from stages.common.registered.pointers import TAG, TOO_LATE_NS, pointers_of, resolve
 from stages.common.registered.refusals import explained, means_missing
@@ -47,8 +47,7 @@ def point(name: str, alias: str, version: str, server: Server, *, after: int = 0
     try:
         server.call("tag a version", lambda: client.set_model_version_tag(name, version, TAG + alias, told))
     except RefusedError as error:
-        why = ServiceError(error.what, remedy=error.remedy, value=error.value)
-        raise explained(error, server, why) from error
+        raise explained(error, server) from error
     if not taken:
         log.warning(
             f"this server does not support aliases: version {version} of {name} carries the tag {TAG}{alias} instead"

@@ -19,10 +19,13 @@ def means_missing(error: RefusedError) -> bool:
     return error.error_code in _NOT_THERE
 
 
-def explained(error: RefusedError, server: Server, missing: CapillaryError) -> CapillaryError:
-    """The error to raise for `error`: `missing` where the server says that there is nothing, else why it refuses."""
+def explained(error: RefusedError, server: Server, missing: CapillaryError | None = None) -> CapillaryError:
+    """The error to raise for `error`: `missing` where the server says that there is nothing, else why it refuses.
+
+    Without `missing`, what the server says is passed on as it is.
+    """
     if means_missing(error):
-        return missing
+        return missing or ServiceError(error.what, remedy=error.remedy, value=error.value)
     place = redact(server.uri)
     if error.error_code in _LOGIN or not _answers_otherwise(server):
         return ServiceError(

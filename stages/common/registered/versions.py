@@ -3,34 +3,21 @@ servers (MLflow 2.7 and 2.14, asked by a 3.17 client).
 """
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
-from stages.common.errors import DataError, ServiceError
+from stages.common.errors import DataError
 from stages.common.registered.refusals import explained
 from stages.common.tracking import names
-from stages.common.tracking.registry import WEIGHTS_TAG
+from stages.common.tracking.registry import WEIGHTS_TAG, create_model, versions_of
 from stages.common.tracking.server import RefusedError, Server, redact
 
 
 def list_versions(name: str, server: Server) -> list[ModelVersion]:
     """Every version of the model `name`, from the first to the last; none for an unknown name."""
-    ask = f"name = '{name}'"
-
-    def pages() -> list[ModelVersion]:
-        found: list[ModelVersion] = []
-        token: str | None = None
-        while True:
-            page = server.client.search_model_versions(ask, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return found
-
     try:
-        every = server.call("list model versions", pages)
+        found = server.call("list model versions", lambda: versions_of(server, name))
     except RefusedError as error:
         raise explained(error, server, nothing(name, server)) from error
-    return sorted((one for one in every if one.name == name), key=lambda one: int(one.version))
+    return sorted(found, key=lambda one: int(one.version))
 
 
 def has_registry(name: str, server: Server) -> bool:
@@ -64,19 +51,10 @@ def network_version(loss: str, weights_sha256: str, server: Server) -> ModelVers
 
 def ensure_name(name: str, server: Server) -> None:
     """Make the registered model `name` unless it is there."""
-
-    def ask() -> None:
-        try:
-            server.client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-
     try:
-        server.call("create a registered model", ask)
+        server.call("create a registered model", lambda: create_model(server, name))
     except RefusedError as error:
-        why = ServiceError(error.what, remedy=error.remedy, value=error.value)
-        raise explained(error, server, why) from error
+        raise explained(error, server) from error
 
 
 def nothing(reference: str, server: Server) -> DataError:

@@ -58,7 +58,7 @@ def register_model(
         FINGERPRINT_TAG: fingerprint,
         FOLD_TAG: str(fold),
     }
-    server.call("create a registered model", lambda: _ensure_name(server, name))
+    server.call("create a registered model", lambda: create_model(server, name))
     versions = server.call("list model versions", lambda: versions_of(server, name))
     known = next((version for version in versions if _is_same(version, tags)), None)
     if known is None:
@@ -91,7 +91,8 @@ def _is_same(version: ModelVersion, tags: Mapping[str, str]) -> bool:
     return all(version.tags.get(tag) == tags[tag] for tag in (WEIGHTS_TAG, FORMAT_TAG, FINGERPRINT_TAG))
 
 
-def _ensure_name(server: Server, name: str) -> None:
+def create_model(server: Server, name: str) -> None:
+    """Make the registered model `name` unless it is there."""
     try:
         server.client.create_registered_model(name)
     except MlflowException as error:

@@ -44,12 +44,3 @@ def register_pickled(store: Path, network: torch.nn.Module, loss: str = "dice_ce
         version = client.create_model_version(name, source=source, run_id=run.run_id, tags=tags)
         client.set_registered_model_alias(name, f"fold-{card.fold}", version.version)
     return card
-
-
-def write_old_card(file: Path, card: ModelCard, version: str = "1") -> None:
-    """`card` of a registered `version` as an earlier version of capillary wrote it."""
-    named = {"run_id": "r", "model_name": card.model_name, "model_version": version}
-    data = {**dataclasses.asdict(card), **named}
-    del data["files"]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(data))

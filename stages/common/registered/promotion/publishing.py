@@ -13,7 +13,7 @@ from pathlib import Path
 from mlflow.entities import Metric, RunTag
 from mlflow.entities.model_registry import ModelVersion
 
-from stages.common.errors import CapillaryError, ServiceError, UsageError
+from stages.common.errors import CapillaryError, UsageError
 from stages.common.program.messages import get_logger
 from stages.common.registered import tags
 from stages.common.registered.promotion.champion import Standing, stand
@@ -131,7 +131,7 @@ def _registered(training: Training, server: Server, run_id: str, folder: Path, s
     try:
         return server.call("create a model version", find_or_create)
     except RefusedError as error:
-        raise explained(error, server, _as_it_is(error)) from error
+        raise explained(error, server) from error
 
 
 def _upload(training: Training, server: Server, run_id: str, folder: Path) -> str:
@@ -200,12 +200,8 @@ def _describe(training: Training, version: str, server: Server, run_id: str, ent
             about = model_description(name)
             server.call("describe a model", lambda: client.update_registered_model(name, about))
     except RefusedError as error:
-        raise explained(error, server, _as_it_is(error)) from error
+        raise explained(error, server) from error
 
 
 def _has_description(name: str, version: str, server: Server) -> bool:
     return bool(server.call("find a model version", lambda: server.client.get_model_version(name, version)).description)
-
-
-def _as_it_is(error: RefusedError) -> ServiceError:
-    return ServiceError(error.what, remedy=error.remedy, value=error.value)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection
 
-from stages.common.errors import DataError, ServiceError
+from stages.common.errors import DataError
 from stages.common.registered.aliases import point, read_model
 from stages.common.registered.promotion.champion import State
 from stages.common.registered.promotion.comparing import Comparison, compare
@@ -35,8 +35,7 @@ class ServerRecord:
         try:
             server.call("tag a version", lambda: server.client.set_model_version_tag(self.name, entry.to, key, text))
         except RefusedError as error:
-            why = ServiceError(error.what, remedy=error.remedy, value=error.value)
-            raise explained(error, server, why) from error
+            raise explained(error, server) from error
 
     def point(self, alias: str, version: str, after: int) -> None:
         """Let `alias` lead to `version`."""

@@ -38,7 +38,6 @@ from tests.support.tracking.tracked import embedded_runtime
 from tests.unit.stages.common.tracking.opened import Clock
 
 SERVER = Server(client=MlflowClient("http://u:p@h:5000"), uri="http://u:p@h:5000")
-LOCKED = {"error_code": "TEMPORARILY_UNAVAILABLE", "message": "database is locked"}
 
 
 def test_a_refusal_is_not_asked_again() -> None:

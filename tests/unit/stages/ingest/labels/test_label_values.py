@@ -12,14 +12,13 @@ from scipy.ndimage import gaussian_filter
 
 from stages.common.errors import DataError, ParamsError
 from stages.common.imaging.labels.meaning import interpret, read_meaning, write_meaning
-from stages.common.imaging.labels.rule import BINARY, LabelMeaning, LabelRule, parse_rule
+from stages.common.imaging.labels.rule import BINARY, LabelMeaning, parse_rule
 from stages.common.params import validate_params
 from stages.ingest.checks import check_label
 from stages.ingest.params import IngestParams
 from tests.unit.stages.ingest.made import SHAPE_ZYX, label_zyx, save_tiff
 
 TRUTH = label_zyx() > 0
-FOREGROUND = LabelRule(kind="foreground")
 
 
 def instances() -> NDArray[np.uint16]:

@@ -173,10 +173,6 @@ def test_a_checkpoint_says_which_versions_wrote_it(tmp_path: Path) -> None:
 
 def test_a_checkpoint_runs_no_code_when_it_is_loaded(tmp_path: Path) -> None:
     """Only tensors and plain values come back."""
-
-    class Surprise:
-        pass
-
     Checkpoints(tmp_path, IDENTITY).save({"epoch": Path("not plain")})
     with pytest.raises(Exception, match=r"weights_only|Unsupported"):
         Checkpoints(tmp_path, IDENTITY).load()
