@@ -10,6 +10,7 @@ from pydantic import PlainValidator, PositiveFloat, PositiveInt, field_validator
 from capillary.params_file import declared_keys
 from capillary.settings import Settings
 from capillary.yaml_file import read_yaml
+from stages.common.cell_name import stage_among
 from stages.common.errors import ParamsError
 from stages.common.params import Params, nearest, validate_params
 
@@ -100,14 +101,8 @@ def is_gate(root: Path, stage: str) -> bool:
 
 
 def stage_of(root: Path, address: str) -> str:
-    """The stage that an entry of dvc.yaml runs: `train` of `train@dice_ce-0`.
-
-    It has the entry's name, or the part of it before an underscore: `train_seed` runs `train`, if configs/stages.yaml
-    has no stage `train_seed`.
-    """
-    entry = address.split("@")[0]
-    known = read_yaml(root / ACCESS_FILE) if (root / ACCESS_FILE).is_file() else {}
-    return max((name for name in known if f"{entry}_".startswith(f"{name}_")), key=len, default=entry)
+    """The stage of configs/stages.yaml that an entry of dvc.yaml runs: `train` of `train@dice_ce-0`."""
+    return stage_among(read_yaml(root / ACCESS_FILE) if (root / ACCESS_FILE).is_file() else {}, address)
 
 
 def declared_stages(root: Path) -> list[str]:

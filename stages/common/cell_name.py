@@ -1,6 +1,6 @@
 """The name of a cell: a loss on a fold, trained from the first seed or from another one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 ENTRY, SEED_ENTRY = "train", "train_seed"  # entries of dvc.yaml
@@ -41,6 +41,15 @@ def cell_from(words: Sequence[str]) -> CellName:
     """The cell that three words of a command line name: loss, fold, and another seed or FIRST_SEED."""
     loss, fold, seed = words
     return CellName(loss, int(fold), None if seed == FIRST_SEED else int(seed))
+
+
+def stage_among(known: Iterable[str], address: str) -> str:
+    """The stage of `known` that an entry of dvc.yaml runs: `train` for `train@dice_ce-0` and `train_seed@dice_ce-0-7`.
+
+    It has the entry's name, or the longest part of it before an underscore. If none has, it is the entry's name.
+    """
+    entry = address.split("@")[0]
+    return max((name for name in known if f"{entry}_".startswith(f"{name}_")), key=len, default=entry)
 
 
 def every_cell(losses: Sequence[str], folds: Sequence[int], seeds: Sequence[int]) -> tuple[CellName, ...]:

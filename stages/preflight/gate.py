@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from stages.common.cell_name import stage_among
 from stages.common.errors import CapillaryError, ExitCode
 from stages.common.machine import gpus
 from stages.common.machine.container import container_sign
@@ -43,12 +44,8 @@ def look(params: PreflightParams, runtime: GateRuntime) -> Report:
 
 
 def stage_of(gated: str, code: Path = Path("stages")) -> str:
-    """The stage that the entry `gated` runs: `train` of `train@dice_ce-0` and of `train_seed@dice_ce-0-7`, whose pins
-    are here (capillary/planning/access.py has the rule).
-    """
-    entry = gated.split("@")[0]
-    known = (file.parent.name for file in code.glob("*/requirements.txt"))
-    return max((name for name in known if f"{entry}_".startswith(f"{name}_")), key=len, default=entry)
+    """The stage that the entry `gated` runs, of those whose pins are here."""
+    return stage_among((file.parent.name for file in code.glob("*/requirements.txt")), gated)
 
 
 def gpu_checks(params: GpuParams, runtime: GateRuntime, need: Need = NOTHING_KNOWN) -> list[Check]:
