@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.common.imaging.intensities.normalise import to_grey
+
 MAX_SIDE = 400  # pixels; a larger picture is thinned by a whole factor
 
 # what a pixel of the error picture says
@@ -94,13 +96,3 @@ def _view(image_yx: NDArray[np.float32], label: Mask, prediction: Mask, error: B
         error=error[thin],
         unlabelled=None if unlabelled is None else unlabelled[thin],
     )
-
-
-def to_grey(image_yx: NDArray[np.float32]) -> Bytes:
-    """0..255 between the percentiles 0.5 and 99.5 of the picture; all 0 where it has no contrast."""
-    low, high = np.percentile(image_yx.astype(np.float64), [0.5, 99.5])
-    if high <= low:
-        return np.zeros(image_yx.shape, dtype=np.uint8)
-    scaled = np.clip((image_yx - low) / (high - low), 0, 1)
-    grey: Bytes = np.rint(scaled * 255).astype(np.uint8)
-    return grey

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from stages.common.imaging.intensities.normalise import to_grey
 from stages.common.imaging.zyx import Spacing
 from stages.common.tiling.volume import Volume
 
@@ -51,19 +52,10 @@ def _size(plane: list[int], spacing_um: Spacing) -> tuple[int, int]:
 
 
 def _row(image_yx: NDArray[np.float32], mask_yx: Mask, size: tuple[int, int]) -> Bytes:
-    grey = np.array(Image.fromarray(_to_grey(image_yx)).resize(size, Image.Resampling.BILINEAR))
+    grey = np.array(Image.fromarray(to_grey(image_yx)).resize(size, Image.Resampling.BILINEAR))
     plain = np.repeat(grey[..., None], 3, axis=2)
     mask = np.array(Image.fromarray(mask_yx.astype(np.uint8)).resize(size, Image.Resampling.NEAREST), dtype=np.bool_)
     marked = plain.copy()
     marked[mask & ~binary_erosion(mask)] = OUTLINE_RGB
     gap = np.full((len(plain), GAP, 3), 255, dtype=np.uint8)
     return np.concatenate([plain, gap, marked], axis=1)
-
-
-def _to_grey(image_yx: NDArray[np.float32]) -> Bytes:
-    """0 to 255 between the percentiles 0.5 and 99.5 of the picture; all 0 where it has no contrast."""
-    low, high = np.percentile(image_yx, [0.5, 99.5])
-    if high <= low:
-        return np.zeros(image_yx.shape, dtype=np.uint8)
-    grey: Bytes = np.rint(np.clip((image_yx - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    return grey

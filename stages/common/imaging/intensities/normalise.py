@@ -78,6 +78,16 @@ def apply_scale(image_zyx: NDArray[np.generic], scale: Scale) -> NDArray[np.floa
     return normalised
 
 
+def to_grey(image_yx: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """0..255 between the percentiles 0.5 and 99.5 of a picture; all 0 where it has no contrast."""
+    low, high = np.percentile(image_yx.astype(np.float64), [0.5, 99.5])
+    if high <= low:
+        return np.zeros(image_yx.shape, dtype=np.uint8)
+    scaled = np.clip((image_yx - low) / (high - low), 0, 1)
+    grey: NDArray[np.uint8] = np.rint(scaled * 255).astype(np.uint8)
+    return grey
+
+
 def imaged_part(image_zyx: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
     """Each slice without its constant frame (views, yx); slices that hold one value are left out."""
     parts = (_without_frame(plane) for plane in image_zyx)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stages.common.errors import DataError
-from stages.common.imaging.intensities.normalise import apply_scale, imaged_part, measure_scale
+from stages.common.imaging.intensities.normalise import apply_scale, imaged_part, measure_scale, to_grey
 from stages.common.imaging.recipe import Recipe
 
 
@@ -154,3 +154,9 @@ def test_a_frame_may_be_as_short_as_two_voxels() -> None:
     image[:, :, :3] = 200
     (part,) = imaged_part(image)
     np.testing.assert_array_equal(part, image[0, :, 3:])
+
+
+@pytest.mark.parametrize("fill", [0.0, 5.0])
+def test_a_picture_without_contrast_is_black(fill: float) -> None:
+    """No division by zero."""
+    assert not to_grey(np.full((3, 3), fill, dtype=np.float32)).any()
