@@ -45,12 +45,12 @@ def find_layout(list_folder: ListFolder) -> Layout | NoLayout:
         return _nnunet(list_folder, top)
     for part in ("", *_PARTS):
         names = list_folder(part)
-        images = _with_stacks(list_folder, part, names, _IMAGE_FOLDERS)
-        labels = _with_stacks(list_folder, part, names, _LABEL_FOLDERS)
-        both = (
-            images or _with_slices(list_folder, part, names, _IMAGE_FOLDERS),
-            labels or _with_slices(list_folder, part, names, _LABEL_FOLDERS),
-        )
+        called = [_called(part, names, wanted) for wanted in (_IMAGE_FOLDERS, _LABEL_FOLDERS)]
+        images, labels = ([folder for folder in each if stacks_among(list_folder(folder))] for each in called)
+        both = [
+            found or [folder for folder in each if _slices_in(list_folder, folder)]
+            for found, each in zip((images, labels), called, strict=True)
+        ]
         if len(both[0]) == len(both[1]) == 1:
             return _folders(list_folder, (both[0][0], both[1][0]), top)
         if images or labels:
@@ -58,16 +58,9 @@ def find_layout(list_folder: ListFolder) -> Layout | NoLayout:
     return NoLayout(found=_some(top) or "an empty folder")
 
 
-def _with_stacks(list_folder: ListFolder, part: str, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The folders called as `wanted`, in any case, that hold stacks."""
-    found = (f"{part}/{name}" if part else name for name in names if name.casefold() in wanted)
-    return [folder for folder in found if stacks_among(list_folder(folder))]
-
-
-def _with_slices(list_folder: ListFolder, part: str, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """The folders called as `wanted`, in any case, that hold folders of slices."""
-    found = (f"{part}/{name}" if part else name for name in names if name.casefold() in wanted)
-    return [folder for folder in found if _slices_in(list_folder, folder)]
+def _called(part: str, names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The folders in `part` called as `wanted`, in any case."""
+    return [f"{part}/{name}" if part else name for name in names if name.casefold() in wanted]
 
 
 def _slices_in(list_folder: ListFolder, folder: str) -> list[str]:
