@@ -172,7 +172,8 @@ def predict(
     ] = None,
     threshold: Threshold = None,
     spacing_um: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Spacing for files that have none.", show_default=False)
+        str | None,
+        typer.Option(metavar="Z,Y,X", help="Spacing in µm; counts more than the files' own.", show_default=False),
     ] = None,
     min_component_um3: Annotated[
         float | None,
@@ -222,7 +223,10 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port (default: SERVE_PORT, or 8080).", show_default=False)] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="NAME@ALIAS or models/ (default: the champion of capillary-default).", show_default=False),
+        typer.Option(
+            help="NAME, NAME@ALIAS, NAME/VERSION, or models/ for the cards (default: CAPILLARY_SERVE_MODEL).",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Start an HTTP service with a web page that segments stacks (docs/serve.md). Ctrl-C ends it."""

@@ -10,7 +10,7 @@ import typer
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
-    """Say what is wrong with remote, registry, token, clock, proxy, Docker, disk. Exit code 9 for a fault."""
+    """Say what is wrong between this machine and its servers (docs/doctor.md). Exit code 9 for a fault."""
     from capillary.doctor import examine
     from capillary.settings import read_settings
     from stages.common.errors import ExitCode
