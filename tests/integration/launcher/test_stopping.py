@@ -29,7 +29,8 @@ def polite(state):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     mark(state)
-    time.sleep(120)
+    for _ in range(1200):  # in steps: Python runs no handler in a sleep for a signal that came just before it
+        time.sleep(0.1)
 
 def stubborn(state):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
