@@ -15,10 +15,10 @@ from stages.common.program.progress import progress
 from stages.common.text import counted
 from stages.ingest.arrival import files_to_expect
 from stages.ingest.candidates import Candidate
-from stages.ingest.families import doubt_of_groups
+from stages.ingest.doubts.families import doubt_of_groups
+from stages.ingest.doubts.odd_spacings import odd_spacings
 from stages.ingest.inspection import Inspection
 from stages.ingest.layout import list_candidates
-from stages.ingest.odd_spacings import odd_spacings
 from stages.ingest.params import Ingest
 from stages.ingest.sources.parquet import with_parquet
 from stages.ingest.sources.source import PUBLIC_HUB, Hub, open_source

@@ -29,7 +29,7 @@ from stages.common.imaging.suffixes import READ, is_slice, may_name_stack
 from stages.common.imaging.zyx import PartialSpacing
 from stages.common.text import find_hidden
 from stages.ingest.candidates import Candidate, SourceContent
-from stages.ingest.exchanged import exchanged
+from stages.ingest.doubts.exchanged import exchanged
 
 _FILES = ("image", "label")
 # what R, pandas and people write for a value that is missing

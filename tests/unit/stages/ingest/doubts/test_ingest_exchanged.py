@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.ingest.exchanged import exchanged
+from stages.ingest.doubts.exchanged import exchanged
 from stages.ingest.table import read_table
 from tests.unit.stages.ingest.made import row, write_table
 

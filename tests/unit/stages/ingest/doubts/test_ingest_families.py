@@ -3,7 +3,7 @@
 import pytest
 
 from stages.ingest.candidates import Candidate
-from stages.ingest.families import doubt_of_groups
+from stages.ingest.doubts.families import doubt_of_groups
 
 
 def _candidates(ids: str, group: str = "") -> list[Candidate]:

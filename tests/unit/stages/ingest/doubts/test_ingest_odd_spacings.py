@@ -4,7 +4,7 @@ import pytest
 
 from stages.common.imaging.zyx import Spacing
 from stages.ingest.checks import ImageFacts, LabelFacts
-from stages.ingest.odd_spacings import odd_spacings
+from stages.ingest.doubts.odd_spacings import odd_spacings
 from stages.ingest.verdicts import Stack, Verdict, VolumeFacts
 
 USUAL: Spacing = (2.0, 0.5, 0.5)
