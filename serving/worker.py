@@ -113,7 +113,7 @@ def _segment(ask: dict[str, Any], networks: Networks, send: Send) -> None:
 
 
 def _of_stack(error: Exception, job: str) -> CapillaryError:
-    """The failure of a stack as its client is told; what the operator should know is logged.
+    """What the client is told of a stack that failed. The details are logged for the operator.
 
     Raises torch's own errors: after one, a GPU may be of no use to this process.
     """

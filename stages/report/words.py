@@ -48,7 +48,7 @@ def confidence_words(report: Report) -> str:
 
 
 def with_intervals(report: Report, intervals: Iterable[Interval]) -> str:
-    """How a sentence about means goes on; too few groups have no interval, and it ends."""
+    """The end of a sentence about means: it names their intervals, and is empty if there are none (too few groups)."""
     is_any = any(one.ci_low is not None for one in intervals)
     return f", with its {confidence_words(report)} in brackets" if is_any else ""
 

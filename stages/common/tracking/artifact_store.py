@@ -39,7 +39,7 @@ def open_store(place: str, server: Server) -> ArtifactRepository:
 
 
 def refuse_other_server(place: str, server: Server) -> None:
-    """Raise as open_store. A store that is no web server has keys of its own, and is not opened."""
+    """Raise ServiceError as open_store does. A store that is not a web server has its own keys."""
     if place.lower().startswith(_WEB):
         open_store(place, server)
 
@@ -65,7 +65,7 @@ def _has_login(url: str) -> bool:
 
 
 def _origin(url: str) -> _Origin | None:
-    """Scheme, host and port; None of what is no address of a web server, or could be read in two ways."""
+    """Scheme, host and port of a web address; None if it is not one, or can be read in two ways."""
     found = _ADDRESS.match(url)
     if found is None:
         return None

@@ -8,7 +8,7 @@ from stages.ingest.candidates import Candidate
 
 _LEAST = 2  # animals with several stacks: of one, all stacks may have the name of the project
 _LISTED = 3
-# an animal's name has letters and ends in a number, which is no year; what follows is the field, the side or the day
+# an animal's name has letters and ends in a number that is not a year; then come the field, the side or the day
 _ID = re.compile(r"(.*?[0-9]+)[_\-. ]+([^_\-. ].*)")
 _YEAR = re.compile(r"(?:^|[^0-9])(?:19|20)[0-9]{2}$")
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 _MOST_VOXELS = 1 << 18  # of a sample
 _LEAST_VOXELS = 10_000  # of an image: what fewer have in common may be chance
 _CLIPPED = (0.1, 99.9)  # percentiles: one hot pixel must not decide
-_SURE = 0.2  # a correlation that is no chance
+_SURE = 0.2  # a correlation that chance does not explain
 _TURNED_RATIO, _MOVED_RATIO = 1.5, 1.18  # how much better another place must be than the label's own
 _MOST_SLICES = 3  # that a label is moved by
 _NO_FIT = 0.1  # a correlation below this may be chance

@@ -67,7 +67,7 @@ def test_a_private_key_in_json_is_masked() -> None:
 
 
 def test_what_is_in_a_file_that_a_variable_names_is_masked(tmp_path: Path) -> None:
-    """It may be in the project, and nobody told Git to ignore it. A variable may also name what is no file."""
+    """It may be in the project without Git ignoring it. A variable may also name something that is not a file."""
     (tmp_path / "lab.json").write_text('{"refresh_token": "1//0abcdefghijkl"}\n')
     told = {"GOOGLE_APPLICATION_CREDENTIALS": "lab.json", "X_KEY_FILE": "\0", "Y_CREDENTIALS": "x" * 5000}
     assert mask(b'+{"refresh_token": "1//0abcdefghijkl"}\n', secret_values(tmp_path, told)) == b"+***\n"
